@@ -58,7 +58,7 @@ def test_a_loop_of_a_recursion_is_interrupted_too() -> None:
 
 @pytest.mark.parametrize("isolation", ISOLATIONS)
 @pytest.mark.parametrize(
-    ("code", "told"),
+    ("code", "message"),
     [
         ("unreachable", "unreachable"),
         ("(drop (i32.div_s (i32.const 1) (i32.const 0)))", "integer divide by zero"),
@@ -66,9 +66,9 @@ def test_a_loop_of_a_recursion_is_interrupted_too() -> None:
         ("(drop (i32.trunc_f32_s (f32.const nan)))", "invalid conversion to integer"),
     ],
 )
-def test_a_trap_has_its_reason_and_backtrace(code: str, told: str, isolation: str) -> None:
+def test_a_trap_has_its_reason_and_backtrace(code: str, message: str, isolation: str) -> None:
     program = Program.load(when_asked(code), isolation=isolation)
-    with pytest.raises(Trap, match=f"(?s){told}.*wasm backtrace:.*portalis_infer"):
+    with pytest.raises(Trap, match=f"(?s){message}.*wasm backtrace:.*portalis_infer"):
         program.run(ONE)
     assert program.run(ZERO)["y"].tolist() == [0]
 
@@ -171,7 +171,7 @@ def test_imports_that_nobody_provides_are_all_listed() -> None:
         Program.load(guests.wasm(text), interface=declared)
 
 
-def test_an_import_of_the_wrong_type_is_refused() -> None:
+def test_an_import_of_the_wrong_type_is_rejected() -> None:
     text = """(module (import "wasi_snapshot_preview1" "fd_write" (func (param i64)))
       (func (export "f") (param f32) (result f32) (local.get 0)))"""
     with pytest.raises(
@@ -180,7 +180,7 @@ def test_an_import_of_the_wrong_type_is_refused() -> None:
         Program.load(guests.wasm(text))
 
 
-def test_a_module_with_threads_is_refused() -> None:
+def test_a_module_with_threads_is_rejected() -> None:
     text = '(module (memory (export "memory") 1 2 shared) (func (export "f") (param f32) (result f32) (local.get 0)))'
     with pytest.raises(WasmError, match="thread|shared"):
         Program.load(guests.wasm(text))
@@ -265,15 +265,15 @@ def test_an_allocator_with_a_free_of_another_type_is_not_called(companion: str) 
 
 
 @pytest.mark.parametrize(
-    ("initialize", "told"),
+    ("initialize", "message"),
     [
         ('(func (export "_initialize") (result i64 i64 i64 i64 i64 i64) unreachable)', r"not \(\) -> \(i64, i64"),
         ('(func (export "_initialize") (param i32))', r"not \(i32\) -> \(\)"),
         ('(global (export "_initialize") i32 (i32.const 0))', "not global"),
     ],
 )
-def test_an_initialize_of_another_type_is_refused(initialize: str, told: str) -> None:
-    with pytest.raises(InterfaceError, match=r"'_initialize' must be a function \(\) -> \(\), " + told):
+def test_an_initialize_of_another_type_is_rejected(initialize: str, message: str) -> None:
+    with pytest.raises(InterfaceError, match=r"'_initialize' must be a function \(\) -> \(\), " + message):
         Program.load(guests.wasm(guests.ADD.rstrip()[:-1] + initialize + ")"))
 
 

@@ -145,10 +145,10 @@ def outcome(case: Case, limits: Limits, setting_names: SettingNames) -> str:
 @pytest.mark.parametrize("name", CASES)
 def test_the_limit_that_an_error_names_exists_in_the_tool_and_raising_it_helps(name: str, tool: str) -> None:
     case, (setting_names, pattern, setting) = CASES[name], TOOLS[tool]
-    told = outcome(case, case.limits, setting_names)
-    found = re.search(pattern, told)
-    assert found, told
-    assert not [other for other, (_, words, _) in TOOLS.items() if other != tool and re.search(words, told)]
+    message = outcome(case, case.limits, setting_names)
+    found = re.search(pattern, message)
+    assert found, message
+    assert not [other for other, (_, words, _) in TOOLS.items() if other != tool and re.search(words, message)]
     raised = setting(found[1])
     assert getattr(raised, case.limit) > case.low
     assert outcome(case, raised, setting_names) == ""
@@ -176,6 +176,6 @@ def test_a_request_that_asked_for_less_time_is_not_advised_to_raise_the_limit(to
 @pytest.mark.parametrize("tool", TOOLS)
 def test_trusting_a_module_is_advised_where_the_tool_can(tool: str) -> None:
     setting_names = TOOLS[tool][0]
-    told = outcome(CASES["time of compiling"], CASES["time of compiling"].limits, setting_names)
-    assert (" if its author is trusted" in told) == (tool in ("python", "triton", "spec"))
-    assert setting_names.trusted in told
+    message = outcome(CASES["time of compiling"], CASES["time of compiling"].limits, setting_names)
+    assert (" if its author is trusted" in message) == (tool in ("python", "triton", "spec"))
+    assert setting_names.trusted in message

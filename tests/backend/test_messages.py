@@ -19,10 +19,10 @@ def is_plain(text: str) -> bool:
 @given(st.text(max_size=100), st.integers(1, 200))
 @settings(max_examples=50, deadline=None)
 def test_no_text_becomes_a_long_message_or_one_with_control_characters(text: str, times: int) -> None:
-    told = str(WasmError(text * times))
-    assert len(told.encode("utf-8", "surrogatepass")) <= MAX_MESSAGE_BYTES
-    assert is_plain(told)
-    assert bounded_message(told) == told
+    message = str(WasmError(text * times))
+    assert len(message.encode("utf-8", "surrogatepass")) <= MAX_MESSAGE_BYTES
+    assert is_plain(message)
+    assert bounded_message(message) == message
 
 
 @given(st.text(st.characters(categories=["L", "N", "P", "S"]), max_size=300))
@@ -32,10 +32,10 @@ def test_a_short_message_of_plain_text_stays_as_it_is(text: str) -> None:
 
 
 def test_a_long_message_keeps_its_beginning_and_its_end() -> None:
-    told = str(GuestError("the cause\n" + "x" * 1_000_000 + "\nthe end"))
-    assert told.startswith("the cause\nxxx")
-    assert told.endswith("xxx\nthe end")
-    assert "the middle of 1,000,018 characters is omitted" in told
+    message = str(GuestError("the cause\n" + "x" * 1_000_000 + "\nthe end"))
+    assert message.startswith("the cause\nxxx")
+    assert message.endswith("xxx\nthe end")
+    assert "the middle of 1,000,018 characters is omitted" in message
 
 
 def test_what_is_added_to_an_error_later_is_bounded_too() -> None:
@@ -47,9 +47,9 @@ def test_what_is_added_to_an_error_later_is_bounded_too() -> None:
 
 @pytest.mark.parametrize("text", ["a\x1b[2Jb", "a\rb", "a\x07b", "a\x9bb", "a\u202eb", "a\u2066b", "a\u2028b", "a\tb"])
 def test_what_moves_a_cursor_or_turns_text_around_is_escaped(text: str) -> None:
-    for told in (escape(text), bounded_name(text), str(WasmError(text))):
-        assert told.isprintable()
-        assert told[0] + told[-1] == "ab"
+    for message in (escape(text), bounded_name(text), str(WasmError(text))):
+        assert message.isprintable()
+        assert message[0] + message[-1] == "ab"
 
 
 def test_a_name_is_one_line_that_says_how_long_it_was() -> None:

@@ -25,7 +25,7 @@ def _the_same_process_serves_on() -> Any:
 
 
 @pytest.mark.parametrize("element", [b"", b"ab"])
-def test_elements_without_number_are_refused_before_they_are_made(element: bytes) -> None:
+def test_elements_without_number_are_rejected_before_they_are_made(element: bytes) -> None:
     program = Program.load(bytes_flood(32, element))
     began = time.process_time()
     with pytest.raises(

@@ -178,7 +178,7 @@ def test_errors_reach_the_thread_that_caused_them(moody: Program) -> None:
 
 
 @pytest.mark.parametrize(
-    ("inputs", "told"),
+    ("inputs", "message"),
     [
         ({"a": np.zeros(2, np.float64), "b": np.zeros(2, F32)}, r"input 'a' has dtype float64, not float32 \(FP32\)"),
         ({"a": np.zeros(2, F32)}, "input 'b' is missing"),
@@ -188,12 +188,12 @@ def test_errors_reach_the_thread_that_caused_them(moody: Program) -> None:
         ({"a": [[1, 2], [3]], "b": 1.0}, "input 'a' cannot be read as FP32"),
     ],
 )
-def test_bad_input_is_named(inputs: dict[str, object], told: str) -> None:
-    with pytest.raises(InputError, match=told):
+def test_bad_input_is_named(inputs: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
         Program.load(ADD).run(inputs)
 
 
-def test_every_problem_of_a_request_is_told_at_once() -> None:
+def test_every_problem_of_a_request_is_reported_together() -> None:
     with pytest.raises(InputError, match="'a' has dtype.*'b' is missing.*unknown input 'z'"):
         Program.load(ADD).run({"a": np.zeros(1, np.int8), "z": 1})
 
@@ -226,20 +226,20 @@ def test_an_interface_given_by_hand_overrides_the_modules() -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "message"),
     [
         ({"isolation": "none"}, "isolation must be one of request, batch, instance, not 'none'"),
         ({"threads": 0}, "threads must be from 1 to 64, not 0"),
         ({"threads": 65}, "threads must be from 1 to 64, not 65"),
     ],
 )
-def test_bad_settings_are_refused(settings: dict[str, object], told: str) -> None:
-    with pytest.raises(SettingsError, match=told):
+def test_bad_settings_are_rejected(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
         Program.load(ADD, **settings)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
-    ("limits", "told"),
+    ("limits", "message"),
     [
         ({"timeout_s": 0}, "timeout_s must be greater than 0, not 0"),
         ({"timeout_s": float("nan")}, "timeout_s"),
@@ -247,28 +247,28 @@ def test_bad_settings_are_refused(settings: dict[str, object], told: str) -> Non
         ({"max_stack_bytes": 64 << 20, "max_module_bytes": -1}, "max_module_bytes.*at most 4 MiB"),
     ],
 )
-def test_bad_limits_are_refused(limits: dict[str, float], told: str) -> None:
-    with pytest.raises(SettingsError, match=told):
+def test_bad_limits_are_rejected(limits: dict[str, float], message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
         Limits(**limits)  # type: ignore[arg-type]
 
 
-def test_files_that_are_no_modules_are_refused_by_name(tmp_path: Path) -> None:
+def test_files_that_are_no_modules_are_rejected_by_name(tmp_path: Path) -> None:
     cases = {"empty": b"", "text": b"hello, I am not a module", "cut": ADD[:20], "elf": b"\x7fELF" + bytes(100)}
     for name, content in cases.items():
         (tmp_path / name).write_bytes(content)
         with pytest.raises(ModuleError):
             Program.load(tmp_path / name)
     os.mkfifo(tmp_path / "fifo")
-    for path, told in (
+    for path, message in (
         ("missing", "cannot be read: No such file"),
         (".", "not a regular file"),
         ("fifo", "not a regular file"),
     ):
-        with pytest.raises(ModuleError, match=told):
+        with pytest.raises(ModuleError, match=message):
             Program.load(tmp_path / path)
 
 
-def test_a_module_over_the_size_limit_is_refused_before_it_is_read(tmp_path: Path) -> None:
+def test_a_module_over_the_size_limit_is_rejected_before_it_is_read(tmp_path: Path) -> None:
     huge = tmp_path / "huge.wasm"
     with huge.open("wb") as file:
         file.truncate(1 << 40)

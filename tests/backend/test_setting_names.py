@@ -53,11 +53,11 @@ def test_an_interface_that_is_wrong_is_explained_in_the_words_of_the_tool(name: 
     text, declared, word = WRONG[name]
     with pytest.raises(InterfaceError) as caught:
         Program.load(guests.wasm(text), interface=declared or None, cache=None, setting_names=NAMES_BY_TOOL[tool])
-    told = str(caught.value)
-    assert word in told
-    foreign = [pattern for pattern, owners in OWNERS.items() if tool not in owners and re.search(pattern, told)]
-    assert not foreign, told
-    assert "Limits" not in told and "…" not in told.replace("…}", "").replace("[…]", "")
+    message = str(caught.value)
+    assert word in message
+    foreign = [pattern for pattern, owners in OWNERS.items() if tool not in owners and re.search(pattern, message)]
+    assert not foreign, message
+    assert "Limits" not in message and "…" not in message.replace("…}", "").replace("[…]", "")
 
 
 @pytest.mark.parametrize("tool", NAMES_BY_TOOL)

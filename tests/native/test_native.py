@@ -94,7 +94,7 @@ def test_programs_work_on_in_the_child_of_a_fork(programs: Path, tmp_path: Path)
         "helpers",
     ],
 )
-def test_the_shell_answers_and_releases_each_request_once_and_leaves_nothing(
+def test_the_triton_layer_answers_and_releases_each_request_once_and_leaves_nothing(
     test: str, programs: Path, tmp_path: Path
 ) -> None:
     assert f"{test}: passed" in run([programs / "triton_layer_test", programs / "wasm", test], tmp_path)
@@ -104,7 +104,9 @@ def test_the_shell_answers_and_releases_each_request_once_and_leaves_nothing(
     "fails",
     ["", "cuInit", "cuDeviceGet", "cuDevicePrimaryCtxRetain", "cuCtxPushCurrent_v2", "cuMemcpyDtoH_v2"],
 )
-def test_the_shell_reads_memory_of_a_gpu_or_says_why_it_cannot(fails: str, programs: Path, tmp_path: Path) -> None:
+def test_the_triton_layer_reads_memory_of_a_gpu_or_says_why_it_cannot(
+    fails: str, programs: Path, tmp_path: Path
+) -> None:
     environment = {"LD_LIBRARY_PATH": str(programs / "cuda")}
     if fails:
         environment["FAKE_CUDA_FAILS"] = fails
@@ -119,9 +121,9 @@ def test_no_plan_and_no_adapter_makes_the_core_touch_what_is_not_its_own(
     corpus = tmp_path / "corpus"
     corpus.mkdir()
     rounds = [f"-runs={ROUNDS[name]}", "-seed=1", str(corpus), *fuzzing.seeds(programs, name)]
-    said = run(fuzzing.command(programs, name, *rounds), tmp_path)
-    done = re.search(rf"#{ROUNDS[name]}\tDONE +cov: (\d+)", said)
-    assert done, said[-2000:]
+    printed = run(fuzzing.command(programs, name, *rounds), tmp_path)
+    done = re.search(rf"#{ROUNDS[name]}\tDONE +cov: (\d+)", printed)
+    assert done, printed[-2000:]
     assert int(done[1]) > REACHED[name], "inputs are refused before they reach anything"
 
 

@@ -30,7 +30,7 @@ def floats(count: int, value: float = 7) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", ["dlpack", "gufunc with malloc", "gufunc with pages", "gufunc with cabi_realloc"])
-def test_a_placement_from_before_the_block_has_moved_is_refused(name: str) -> None:
+def test_a_placement_from_before_the_block_has_moved_is_rejected(name: str) -> None:
     resets = name == "dlpack"  # its `portalis_reset` frees the block before each call
     instance = Instance(made(guests.echo() if resets else MODULES[name], "instance"))
     assert instance.place(floats(4)) == control.DONE
@@ -72,7 +72,7 @@ def test_nothing_runs_before_it_was_placed(name: str) -> None:
         assert instance.message() == PLACES
 
 
-def test_there_are_as_many_passes_as_were_said_and_no_more() -> None:
+def test_there_are_exactly_as_many_passes_as_announced() -> None:
     instance = Instance(made(MODULES["elementwise, copied"]))
     x = np.ones(CHUNK_BYTES // 4, F32)  # three tensors share a chunk
     assert instance.place(x, x) == control.DONE
@@ -85,7 +85,7 @@ def test_there_are_as_many_passes_as_were_said_and_no_more() -> None:
         assert -(-size // each) == passes
 
 
-def test_a_request_that_was_refused_is_not_run() -> None:
+def test_a_request_that_was_rejected_is_not_run() -> None:
     instance = Instance(made(guests.echo(dims=(3,)), "instance"))
     assert instance.place(floats(3)) == control.DONE
     assert instance.place(floats(4)) == control.INPUT
@@ -95,7 +95,7 @@ def test_a_request_that_was_refused_is_not_run() -> None:
     assert instance.run() == control.DONE and instance.output().tolist() == [7, 7, 7]
 
 
-def test_the_rows_of_a_batch_are_told_to_the_executor() -> None:
+def test_the_rows_of_a_batch_are_reported_to_the_executor() -> None:
     instance = Instance(made(guests.echo(batch=8)))
     assert instance.place(np.ones((5, 2), F32)) == control.DONE
     assert instance.header.rows == 5
@@ -106,7 +106,7 @@ def test_the_rows_of_a_batch_are_told_to_the_executor() -> None:
 
 @settings(max_examples=25)
 @given(sizes=st.lists(st.integers(0, 40_000), min_size=1, max_size=8))
-def test_every_placement_lies_inside_the_memory_and_no_two_tensors_share_a_byte(sizes: list[int]) -> None:
+def test_every_placement_is_inside_the_memory_and_no_two_tensors_share_a_byte(sizes: list[int]) -> None:
     instance = Instance(made(MODULES["gufunc with malloc"], "instance"))
     for size in sizes:
         if instance.place(floats(size)) != control.DONE:
@@ -179,7 +179,7 @@ def test_a_memory_that_grew_little_is_cleared_and_one_that_grew_much_is_given_up
     assert instance.call("restore") == control.RENEW
 
 
-def test_tensors_that_find_no_room_in_a_saved_instance_need_a_new_one() -> None:
+def test_tensors_that_do_not_fit_a_saved_instance_need_a_new_one() -> None:
     instance = Instance(counting())
     instance.answer(floats(4))
     assert instance.call("restore") == control.DONE
@@ -247,7 +247,7 @@ def test_a_guest_that_says_nothing_explains_nothing() -> None:
 # -- what it knows -----------------------------------------------------------------------------------------------------
 
 
-def test_no_message_is_longer_than_its_room_whatever_the_names_are() -> None:
+def test_no_message_is_longer_than_its_buffer_whatever_the_names_are() -> None:
     name = "n" * 3000
     tensors = {"inputs": [tensor(name, dims=(3,)), tensor("m" + name, dims=(3,))], "outputs": [tensor("y")]}
     body = guests.dlpack(guests.ECHO_BODY, inputs=[tensor("x")], outputs=[tensor("y")])
@@ -260,7 +260,7 @@ def test_no_message_is_longer_than_its_room_whatever_the_names_are() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in MODULES if "host" not in name])
-def test_whatever_an_executor_writes_into_the_control_block_is_refused_or_answered(name: str) -> None:
+def test_whatever_an_executor_writes_into_the_control_block_is_rejected_or_answered(name: str) -> None:
     """An executor makes no mistake here; but a mistake must be an error, and the next request is served."""
     plan = made(MODULES[name], "instance")
     instance = Instance(plan)

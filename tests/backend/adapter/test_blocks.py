@@ -76,7 +76,7 @@ def test_an_allocator_is_asked_in_its_own_way(allocator: Allocator, asked: list[
         assert (seen.x, seen.asked) == (66624, asked)  # aligned
 
 
-def test_pages_are_grown_behind_the_memory_and_then_only_by_the_difference() -> None:
+def test_pages_are_grown_after_the_memory_and_then_only_by_the_difference() -> None:
     one_page = (PAGE - ALIGN - 2 * 4 * WORDS) // 4
     with noting(Allocator.PAGES, memory="3") as program:
         seen = [see(program, elements) for elements in (16, one_page, one_page + 16, 20 * PAGE // 4)]
@@ -84,7 +84,7 @@ def test_pages_are_grown_behind_the_memory_and_then_only_by_the_difference() -> 
     assert [each.pages for each in seen] == [4, 4, 5, 24]  # the third time the block doubles: a page, no more
 
 
-def test_a_memory_without_pages_has_its_block_behind_address_0() -> None:
+def test_a_memory_without_pages_has_its_block_after_address_0() -> None:
     """0 stands for "no room"."""
     declared = {**KERNEL, "entry": "double", "signature": "(n)->(n)", "inputs": [tensor("x")], "outputs": [tensor("y")]}
     text = guests.DOUBLE.replace('(memory (export "memory") 1)', '(memory (export "memory") 0)')
@@ -184,7 +184,7 @@ def test_an_allocator_that_traps_or_never_ends_fails_its_call_alone(
     the_process_serves_on()
 
 
-def test_a_guest_without_room_is_a_memory_limit_that_says_what_to_raise() -> None:
+def test_a_guest_out_of_memory_is_a_memory_limit_that_names_the_setting_to_raise() -> None:
     with noting(Allocator.MALLOC, [0], limits=Limits(max_memory_bytes=1 << 20)) as program:
         with pytest.raises(MemoryLimit) as caught:
             program.run(inputs(1 << 20))
@@ -195,7 +195,7 @@ def test_a_guest_without_room_is_a_memory_limit_that_says_what_to_raise() -> Non
     the_process_serves_on()
 
 
-def test_a_block_of_pages_that_finds_no_room_is_a_memory_limit_at_first_and_later() -> None:
+def test_a_block_of_pages_that_does_not_fit_is_a_memory_limit_at_first_and_later() -> None:
     with noting(Allocator.PAGES, limits=Limits(max_memory_bytes=1 << 20)) as program:
         for _ in range(2):
             with pytest.raises(
@@ -217,7 +217,7 @@ def test_an_allocator_that_gives_up_with_room_to_spare_is_not_helped_by_a_limit(
 
 
 @pytest.mark.parametrize(("columns", "size"), [((1 << 32) // 4 - 32, (1 << 32) - 64), (1 << 30, (1 << 32) + 64)])
-def test_tensors_beyond_32_bits_are_refused_before_the_guest_is_asked(columns: int, size: int) -> None:
+def test_tensors_beyond_32_bits_are_rejected_before_the_guest_is_asked(columns: int, size: int) -> None:
     text = """(module (memory (export "memory") 1) (func (export "malloc") (param i32) (result i32) unreachable)
       (func (export "free") (param i32)) (func (export "k") (param $x i32) (param $y i32) (param $n i32)))"""
     declared = {"entry": "k", "convention": "gufunc", "signature": f"(n)->(n,{columns})", "inputs": [tensor("x")]}
@@ -296,7 +296,7 @@ def test_one_block_is_alive_however_often_it_grew(allocator: Allocator) -> None:
 
 
 @pytest.mark.parametrize("allocator", list(REAL))
-def test_too_large_a_tensor_is_refused_and_the_next_one_served(allocator: Allocator) -> None:
+def test_too_large_a_tensor_is_rejected_and_the_next_one_served(allocator: Allocator) -> None:
     with doubling(allocator, 1 << 20) as program:
         for size in (10, 20_000):
             program.run({"x": np.ones(size, np.float32)})
@@ -328,15 +328,15 @@ def outgrown(memory: str, **limits: int) -> str:
 
 
 @pytest.mark.parametrize("memory", ["1 2", "0 1", "1 20"])
-def test_where_the_modules_own_maximum_is_met_it_says_so(memory: str) -> None:
-    told, most = outgrown(memory), int(memory.split()[1]) * PAGE
-    assert f"the module's own maximum is {most} bytes (build it with a larger one: clang -Wl,--max-memory=" in told
-    assert "send smaller batches" in told
-    assert "max_memory_bytes" not in told
+def test_where_the_modules_own_maximum_is_met_it_reports_it(memory: str) -> None:
+    message, most = outgrown(memory), int(memory.split()[1]) * PAGE
+    assert f"the module's own maximum is {most} bytes (build it with a larger one: clang -Wl,--max-memory=" in message
+    assert "send smaller batches" in message
+    assert "max_memory_bytes" not in message
 
 
 @pytest.mark.parametrize("memory", ["1", "1 65536", "1 40"])
-def test_where_the_hosts_limit_is_met_it_says_so(memory: str) -> None:
-    told = outgrown(memory, max_memory_bytes=1 << 20)
-    assert "may grow to 1048576 (raise Limits.max_memory_bytes, or send smaller batches)" in told
-    assert "own maximum" not in told
+def test_where_the_hosts_limit_is_met_it_reports_it(memory: str) -> None:
+    message = outgrown(memory, max_memory_bytes=1 << 20)
+    assert "may grow to 1048576 (raise Limits.max_memory_bytes, or send smaller batches)" in message
+    assert "own maximum" not in message

@@ -119,7 +119,7 @@ def test_a_status_carries_the_guests_own_text() -> None:
         program.run({"x": np.zeros(1, np.float32)})
 
 
-def test_a_status_whose_text_lies_outside_memory_is_still_reported() -> None:
+def test_a_status_whose_text_is_outside_memory_is_still_reported() -> None:
     more = '(func (export "portalis_error") (result i32) (i32.const -16))'
     program = Program.load(guests.dlpack("(i32.const -1)", inputs=[tensor("x")], outputs=[tensor("y")], more=more))
     with pytest.raises(GuestStatus, match="returned status -1"):
@@ -158,7 +158,7 @@ LIES = {
 @pytest.mark.parametrize("isolation", ISOLATIONS)
 @pytest.mark.parametrize("lie", LIES)
 def test_a_lying_guest_is_an_error_of_its_call(lie: str, isolation: str) -> None:
-    code, told = LIES[lie]
+    code, message = LIES[lie]
     honest = guests.ECHO_BODY.replace("(i32.const 0)", "") if lie != "nothing set" else ""
     # x[0] decides: 0 is honest
     body = f"""{guests.ECHO_BODY.replace("(i32.const 0)", "")}
@@ -166,7 +166,7 @@ def test_a_lying_guest_is_an_error_of_its_call(lie: str, isolation: str) -> None
         {"(i32.store offset=12 (local.get $out) (i32.const -1))" if not honest else ""} {code}))
       (i32.const 0)"""
     program = Program.load(guests.dlpack(body, inputs=[tensor("x")], outputs=[tensor("y")]), isolation=isolation)
-    with pytest.raises(AbiViolation, match=told):
+    with pytest.raises(AbiViolation, match=message):
         program.run({"x": np.ones(4, np.float32)})
     np.testing.assert_array_equal(program.run({"x": np.zeros(4, np.float32)})["y"], np.zeros(4, np.float32))
 
@@ -199,27 +199,27 @@ BAD_BYTES = {
 
 
 @pytest.mark.parametrize("case", BAD_BYTES)
-def test_false_bytes_are_refused(case: str) -> None:
-    code, size, told = BAD_BYTES[case]
+def test_false_bytes_are_rejected(case: str) -> None:
+    code, size, message = BAD_BYTES[case]
     body = f"""{code} (i32.store (local.get $out) (i32.const 64)) (i32.store offset=12 (local.get $out) (i32.const 1))
       (i32.store offset=20 (local.get $out) (i32.const 80)) (i64.store (i32.const 80) (i64.const {size})) (i32.const 0)"""
     program = Program.load(guests.dlpack(body, inputs=[tensor("x")], outputs=[tensor("y", "BYTES")]))
-    with pytest.raises(AbiViolation, match=told):
+    with pytest.raises(AbiViolation, match=message):
         program.run({"x": np.zeros(1, np.float32)})
 
 
-@pytest.mark.parametrize(("logical", "told"), [((1, 2), "has 1 elements, but its shape is"), ((9, 1), "rank 9")])
-def test_a_false_logical_shape_is_refused(logical: tuple[int, int], told: str) -> None:
+@pytest.mark.parametrize(("logical", "message"), [((1, 2), "has 1 elements, but its shape is"), ((9, 1), "rank 9")])
+def test_a_false_logical_shape_is_rejected(logical: tuple[int, int], message: str) -> None:
     body = f"""(i32.store (local.get $out) (i32.const 64)) (i32.store offset=12 (local.get $out) (i32.const 1))
       (i32.store (i32.const 64) (i32.const 0)) (i32.store offset=20 (local.get $out) (i32.const 80))
       (i64.store (i32.const 80) (i64.const 4)) (i64.store (i32.const 88) (i64.const {logical[0]}))
       (i64.store (i32.const 96) (i64.const {logical[1]})) (i32.store offset=24 (local.get $out) (i32.const 88)) (i32.const 0)"""
     program = Program.load(guests.dlpack(body, inputs=[tensor("x")], outputs=[tensor("y", "BYTES")]))
-    with pytest.raises(AbiViolation, match=told):
+    with pytest.raises(AbiViolation, match=message):
         program.run({"x": np.zeros(1, np.float32)})
 
 
-def test_bytes_of_rank_two_are_refused() -> None:
+def test_bytes_of_rank_two_are_rejected() -> None:
     body = "(i32.store offset=12 (local.get $out) (i32.const 2)) (i32.store offset=20 (local.get $out) (i32.const 64)) (i32.const 0)"
     program = Program.load(guests.dlpack(body, inputs=[tensor("x")], outputs=[tensor("y", "BYTES")]))
     with pytest.raises(AbiViolation, match="vector of bytes"):
@@ -238,7 +238,7 @@ def test_bytes_without_a_logical_shape_take_it_from_the_interface() -> None:
         assert program.run({"x": x})["y"].shape == shape
 
 
-def test_tensors_over_the_memory_limit_are_refused_by_name(echo: Program) -> None:
+def test_tensors_over_the_memory_limit_are_rejected_by_name(echo: Program) -> None:
     program = Program.load(guests.echo(), limits=Limits(max_memory_bytes=1 << 20))
     with pytest.raises(MemoryLimit, match=r"may grow to 1048576 \(raise Limits.max_memory_bytes"):
         program.run({"x": np.zeros(1 << 20, np.float32)})

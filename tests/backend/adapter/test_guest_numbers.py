@@ -33,7 +33,7 @@ def good(*values: float) -> list[list[list[float]]]:
 @pytest.mark.parametrize("isolation", ISOLATIONS)
 @pytest.mark.parametrize("borrow", [False, True])
 @pytest.mark.parametrize(
-    ("first", "second", "told"),
+    ("first", "second", "message"),
     [
         (0, HUGE, "which is too large"),
         (HUGE, 0, "which is too large"),
@@ -45,16 +45,16 @@ def good(*values: float) -> list[list[list[float]]]:
     ],
 )
 def test_a_false_shape_is_the_error_of_its_request(
-    first: int, second: int, told: str, borrow: bool, isolation: str
+    first: int, second: int, message: str, borrow: bool, isolation: str
 ) -> None:
     program = Program.load(lying_shape(first, second), isolation=isolation)
-    with pytest.raises(AbiViolation, match=told):
+    with pytest.raises(AbiViolation, match=message):
         program.run(rows(-1))
     for _ in range(3):  # the first ones prepare the fast path
         batch = [rows(i) for i in range(5)] + [rows(-1), rows(7, 8)]
         *before, bad, after = program.run_batch(batch, borrow=borrow)
         assert [r["y"].tolist() for r in before if isinstance(r, dict)] == [good(i) for i in range(5)]
-        assert isinstance(bad, AbiViolation) and told in str(bad)
+        assert isinstance(bad, AbiViolation) and message in str(bad)
         assert isinstance(after, dict) and after["y"].tolist() == good(7, 8)
     other = Program.load(guests.echo())
     assert other.run({"x": np.ones(2, np.float32)})["y"].tolist() == [1, 1]
@@ -65,7 +65,7 @@ def test_a_shape_without_elements_is_fine_where_numpy_can_have_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rank", "sizes", "told"),
+    ("rank", "sizes", "message"),
     [
         (2, (0, HUGE), "which is too large"),
         (3, (0, 1 << 40, 1 << 40), "which is too large"),
@@ -76,7 +76,7 @@ def test_a_shape_without_elements_is_fine_where_numpy_can_have_it() -> None:
         (1, (1 << 50,), "has 0 elements, but its shape is"),
     ],
 )
-def test_a_false_logical_shape_of_bytes_is_an_error(rank: int, sizes: tuple[int, ...], told: str) -> None:
+def test_a_false_logical_shape_of_bytes_is_an_error(rank: int, sizes: tuple[int, ...], message: str) -> None:
     stores = "".join(f"(i64.store (i32.const {96 + 8 * i}) (i64.const {size}))" for i, size in enumerate(sizes))
     body = f"""(i32.store (local.get $out) (i32.const 64)) (i32.store offset=12 (local.get $out) (i32.const 1))
       (i32.store offset=20 (local.get $out) (i32.const 80)) (i32.store offset=24 (local.get $out) (i32.const 88))
@@ -84,7 +84,7 @@ def test_a_false_logical_shape_of_bytes_is_an_error(rank: int, sizes: tuple[int,
     dims = (-1,) * max(len(sizes), 1)
     module = guests.dlpack(body, inputs=[tensor("x")], outputs=[tensor("y", "BYTES", dims)])
     limits = Limits(max_bytes_elements=1 << 62)
-    with pytest.raises(AbiViolation, match=told):
+    with pytest.raises(AbiViolation, match=message):
         Program.load(module, limits=limits).run({"x": np.zeros(1, np.float32)})
 
 

@@ -169,7 +169,7 @@ def test_a_status_stops_the_batch_with_its_number() -> None:
         ),
     ],
 )
-def test_tensors_live_where_the_guest_has_room(more: str, allocator: str) -> None:
+def test_tensors_live_where_the_guest_has_memory(more: str, allocator: str) -> None:
     text = guests.DOUBLE[:-1] + more + ")"
     program = Program.load(guests.wasm(text, entry("double", "(n)->(n)", {"x": "FP32"}, {"y": "FP32"})))
     x = np.random.default_rng(6).random((3, 5000), np.float32)
@@ -177,19 +177,19 @@ def test_tensors_live_where_the_guest_has_room(more: str, allocator: str) -> Non
     assert choose_allocator(program.info) == allocator
 
 
-def test_a_module_that_grows_its_memory_without_an_allocator_is_refused() -> None:
+def test_a_module_that_grows_its_memory_without_an_allocator_is_rejected() -> None:
     text = guests.DOUBLE[:-1] + '(func (export "other") (drop (memory.grow (i32.const 1)))))'
     with pytest.raises(ModuleError, match="export an allocator"):
         Program.load(guests.wasm(text, entry("double", "(n)->(n)", {"x": "FP32"}, {"y": "FP32"})))
 
 
-def test_a_kernel_without_memory_is_refused() -> None:
+def test_a_kernel_without_memory_is_rejected() -> None:
     text = '(module (func (export "f") (param i32 i32 i32)))'
     with pytest.raises((ModuleError, InterfaceError), match="memory"):
         Program.load(guests.wasm(text, entry("f", "(n)->(n)", {"x": "FP32"}, {"y": "FP32"})))
 
 
-def test_too_few_arguments_are_refused_with_the_remedy() -> None:
+def test_too_few_arguments_are_rejected_with_the_remedy() -> None:
     text = '(module (memory (export "memory") 1) (func (export "f") (param i32 i32)))'
     with pytest.raises(InterfaceError, match="args"):
         Program.load(guests.wasm(text, entry("f", "(n)->(n)", {"x": "FP32"}, {"y": "FP32"})))
@@ -262,7 +262,7 @@ def test_a_constant_arrives_as_it_was_declared(
     ("valtype", "value"),
     [("i32", 1 << 32), ("i32", 2.5), ("i32", float("nan")), ("i64", 1 << 64), ("f32", 1e300), ("f64", 10**400)],
 )
-def test_a_constant_that_does_not_fit_is_refused(valtype: str, value: float) -> None:
+def test_a_constant_that_does_not_fit_is_rejected(valtype: str, value: float) -> None:
     described = entry("f", "()->()", {"x": "FP32"}, {"y": "FP32"}, args=["x", "y", value])
     with pytest.raises(InterfaceError, match=f"of entry 'f' is no {valtype}"):
         Program.load(guests.wasm(CONSTANT.format(valtype=valtype), described))

@@ -60,7 +60,7 @@ def test_a_shape_that_fits_is_the_shape_of_what_an_echo_returns(
 
 
 @pytest.mark.parametrize(
-    ("convention", "dims", "batch", "shape", "good", "told"),
+    ("convention", "dims", "batch", "shape", "good", "message"),
     [
         ("dlpack", (-1, 3), 0, (5, 4), (5, 3), "shape [5, 4]; it must be [-1, 3]"),
         ("dlpack", (-1, 3), 4, (5, 3), (1, 5, 3), "shape [5, 3]; it must be [-1, 3] after the batch dimension"),
@@ -74,21 +74,21 @@ def test_a_shape_that_fits_is_the_shape_of_what_an_echo_returns(
         ("gufunc", (-1,), 8, (1,) * 9, (1,), "rank 9; at most 8 is allowed"),
     ],
 )
-def test_a_shape_that_does_not_fit_is_told_with_the_right_one(
+def test_a_shape_that_does_not_fit_is_reported_with_the_right_one(
     convention: str,
     dims: tuple[int, ...],
     batch: int,
     shape: tuple[int, ...],
     good: tuple[int, ...],
-    told: str,
+    message: str,
 ) -> None:
     with echo(convention, dims, batch) as program:
         program.run({"x": zeros(*good)})
         with pytest.raises(InputError) as caught:
             program.run({"x": zeros(*shape)})
-        assert str(caught.value) == f"input 'x' has {told}"
+        assert str(caught.value) == f"input 'x' has {message}"
         before, bad, after = program.run_batch([{"x": zeros(*good)}, {"x": zeros(*shape)}, {"x": zeros(*good)}])
-        assert isinstance(bad, InputError) and str(bad) == f"input 'x' has {told}"
+        assert isinstance(bad, InputError) and str(bad) == f"input 'x' has {message}"
         assert isinstance(before, dict) and isinstance(after, dict)
         assert program.stats.instances == 1  # it serves on: the guest was not called
 
@@ -107,7 +107,7 @@ def sums(batch: int, optional: str = "") -> Program:
 
 def test_all_inputs_have_the_same_rows_and_no_more_than_the_maximum() -> None:
     with sums(4, "o") as program:
-        for a, b, told in (
+        for a, b, message in (
             (
                 5,
                 2,
@@ -118,13 +118,13 @@ def test_all_inputs_have_the_same_rows_and_no_more_than_the_maximum() -> None:
         ):
             with pytest.raises(InputError) as caught:
                 program.run({"a": zeros(a, 1), "b": zeros(b, 1)})
-            assert str(caught.value) == told
+            assert str(caught.value) == message
         with pytest.raises(InputError, match=r"^the inputs have different batch sizes: 'a' 1, 'o' 3, 'b' 1$"):
             program.run({"a": zeros(1, 1), "o": zeros(3, 7), "b": zeros(1, 2)})
         assert program.run({"a": zeros(2, 1), "b": zeros(2, 1)})["y"].shape == (2, 1)
 
 
-def test_every_problem_of_the_shapes_is_told_at_once() -> None:
+def test_every_problem_of_the_shapes_is_reported_together() -> None:
     with sums(4) as program, pytest.raises(InputError) as caught:
         program.run({"a": zeros(2), "o": zeros(2, 1), "b": zeros(*(1,) * 9)})
     assert str(caught.value) == (
@@ -165,14 +165,14 @@ def test_a_command_checks_the_shapes_of_its_rows(from_command: bool, tmp_path: A
         ({"stdin": rows.reshape(2, *(1,) * 8)}, "input 'stdin' has rank 9; at most 8 is allowed"),
     ]
     with program:
-        for inputs, told in bad:
+        for inputs, message in bad:
             with pytest.raises(InputError) as caught:
                 program.run(inputs)
-            assert told in str(caught.value)
+            assert message in str(caught.value)
         good: list[dict[str, Any]] = [{"stdin": rows, "args": np.array([[b"1"], [b"2"]], object)}, {"stdin": rows}]
         results = program.run_batch([good[0], *(inputs for inputs, _ in bad), good[1]])
-        for (_, told), result in zip(bad, results[1:-1]):
-            assert isinstance(result, InputError) and told in str(result)
+        for (_, message), result in zip(bad, results[1:-1]):
+            assert isinstance(result, InputError) and message in str(result)
         assert [r["exit_code"].tolist() for r in (results[0], results[-1]) if isinstance(r, dict)] == [
             [[1], [1]],
             [[0], [0]],

@@ -19,7 +19,7 @@ def test_bytes_survive_their_serialisation(elements: list[bytes]) -> None:
     assert array.dtype == object and array.shape == (1, len(elements)) and list(array[0]) == elements
 
 
-def test_elements_are_serialised_little_endian_and_text_as_utf8() -> None:
+def test_elements_are_serialized_little_endian_and_text_as_utf8() -> None:
     assert serialize([b"ab", "ü", 7, np.bytes_(b"c")]) == b"\2\0\0\0ab\2\0\0\0\xc3\xbc\1\0\0\x007\1\0\0\0c"
     assert serialize([]) == b"" and deserialize(b"") == []
 
@@ -32,7 +32,7 @@ def test_triton_reads_the_same_bytes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "told"),
+    ("data", "message"),
     [
         (b"\1\0\0", "3 bytes are left at 0, too few for a length"),
         (b"\1\0\0\0a\0", "1 bytes are left at 5, too few for a length"),
@@ -40,8 +40,8 @@ def test_triton_reads_the_same_bytes() -> None:
         (b"\xff\xff\xff\xff", "the element at 0 has 4294967295 bytes, but only 0 are left"),
     ],
 )
-def test_serialised_bytes_that_are_cut_are_told_with_the_place(data: bytes, told: str) -> None:
-    with pytest.raises(ValueError, match=f"^{told}$"):
+def test_serialized_bytes_that_are_cut_are_reported_with_the_place(data: bytes, message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{message}$"):
         deserialize(data)
 
 

@@ -44,7 +44,7 @@ def test_bytes_may_come_as_objects_or_as_text_of_fixed_width() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "value", "told"),
+    ("kind", "value", "message"),
     [
         ("FP32", np.zeros(2), "has dtype float64, not float32 (FP32)"),
         ("BF16", zeros(2), "has dtype float32, not uint16 (BF16) (BF16 tensors are raw bits in a uint16 array)"),
@@ -54,11 +54,11 @@ def test_bytes_may_come_as_objects_or_as_text_of_fixed_width() -> None:
         ("INT64", 1 << 64, "cannot be read as INT64: Python int too large to convert to C long"),
     ],
 )
-def test_a_value_of_another_type_is_told_with_the_right_one(kind: str, value: object, told: str) -> None:
-    assert refused(checker("dlpack", tensor("x", kind)), {"x": value}) == f"input 'x' {told}"
+def test_a_value_of_another_type_is_reported_with_the_right_one(kind: str, value: object, message: str) -> None:
+    assert refused(checker("dlpack", tensor("x", kind)), {"x": value}) == f"input 'x' {message}"
 
 
-def test_missing_and_unknown_inputs_are_told_with_the_known_ones() -> None:
+def test_missing_and_unknown_inputs_are_reported_with_the_known_ones() -> None:
     rules = checker("dlpack", tensor("b"), tensor("a"), tensor("o", optional=True))
     assert refused(rules, {"z": 1.0, "a": None, "c": None}) == (
         "input 'b' is missing; input 'a' is missing; unknown input 'c' (the inputs are 'a', 'b', 'o');"
@@ -66,7 +66,7 @@ def test_missing_and_unknown_inputs_are_told_with_the_known_ones() -> None:
     )
 
 
-def test_one_input_too_many_is_told() -> None:
+def test_one_input_too_many_is_reported() -> None:
     assert refused(checker("dlpack", tensor("x")), {"x": zeros(1), "z": 1.0}) == (
         "unknown input 'z' (the inputs are 'x')"
     )
@@ -117,7 +117,7 @@ def test_rows_that_fit_pass(batch: int, dims: dict[str, tuple[int, ...]], shapes
 
 
 @pytest.mark.parametrize(
-    ("batch", "shapes", "told"),
+    ("batch", "shapes", "message"),
     [
         (8, [(3, 2), (3, 4)], "input 'a' has shape [3, 2]; it must be [1] after the batch dimension"),
         (0, [(2,), (4,)], "input 'a' has shape [2]; it must be [1]"),
@@ -138,7 +138,9 @@ def test_rows_that_fit_pass(batch: int, dims: dict[str, tuple[int, ...]], shapes
         ),
     ],
 )
-def test_rows_that_do_not_fit_are_told_with_every_problem(batch: int, shapes: list[tuple[int, ...]], told: str) -> None:
+def test_rows_that_do_not_fit_are_reported_with_every_problem(
+    batch: int, shapes: list[tuple[int, ...]], message: str
+) -> None:
     with pytest.raises(InputError) as caught:
         check_rows(rows_of(batch, a=(1,), o=(-1,)), [np.zeros(shape, F32) for shape in shapes])
-    assert str(caught.value) == told
+    assert str(caught.value) == message

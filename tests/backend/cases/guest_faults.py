@@ -73,7 +73,7 @@ def _statuses() -> Iterator[Fault]:
     yield Fault("status", Harm("(return (i32.const 7))", text, GuestStatus, status=True), STATUS)
     least = Harm("(return (i32.const 0x80000000))", "the guest returned status -2147483648", GuestStatus, status=True)
     yield Fault("least status", least, STATUS, ("FP32",))
-    said = {
+    output = {
         "said": ("it is 7 ä", harm.text_at(2048, "it is 7 ä\0not this".encode()), "(i32.const 2048)"),
         "said with controls": (
             r"\x1b[2J" + "\n" + r"\r\u202e\xff\xfe",
@@ -86,7 +86,7 @@ def _statuses() -> Iterator[Fault]:
         "said nothing at once": ("", "", "(i32.const 2048)"),
         "said and trapped": ("(portalis_error failed: " + ALONE + ")", "", "unreachable"),
     }
-    for name, (words, data, code) in said.items():
+    for name, (words, data, code) in output.items():
         more = f'{data} (func (export "portalis_error") (result i32) {code})'
         answer = f"{text}: {words}" if words else text
         yield Fault(f"status, {name}", Harm("(return (i32.const 7))", answer, GuestStatus, more=more), ("dlpack",))
@@ -98,10 +98,10 @@ def _written() -> Iterator[Fault]:
     data = harm.text_at(512, "one\ntwo ä\n\tthree".encode())
     lines = (("stderr", "one"), ("stderr", "two ä"), ("stderr", r"\tthree"))
     write = harm.says(512, "one\ntwo ä\n\tthree".encode())
-    told = "\nstderr: one\ntwo ä\n\\tthree"
+    reported = "\nstderr: one\ntwo ä\n\\tthree"
     yield Fault(
         "written and trapped",
-        Harm(f"{write} unreachable", UNREACHABLE, more=data, imports=WRITE, lines=lines, stderr=told),
+        Harm(f"{write} unreachable", UNREACHABLE, more=data, imports=WRITE, lines=lines, stderr=reported),
     )
     cut = (
         ("stderr", "one"),

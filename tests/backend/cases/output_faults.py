@@ -42,8 +42,10 @@ class Lie:
             fields[24] = "(i32.const 0)"
         logical = None if self.logical is None else ((1, *self.logical) if batch else self.logical)
         if logical is not None:
-            told = (len(logical), *logical)
-            stores += "".join(f"(i64.store (i32.const {STRIDES + 8 * i}) (i64.const {n}))" for i, n in enumerate(told))
+            message = (len(logical), *logical)
+            stores += "".join(
+                f"(i64.store (i32.const {STRIDES + 8 * i}) (i64.const {n}))" for i, n in enumerate(message)
+            )
         fields |= {at: f"(i32.const {value})" for at, value in self.fields}
         writes = "".join(
             f"({_STORE.get(at, 'i32.store')} offset={at} (local.get $out) {code})" for at, code in fields.items()

@@ -15,13 +15,13 @@ BYSTANDER = Case("bystander", guests.echo(), (Call((GOOD,), ({"y": GOOD["x"]},))
 
 
 @pytest.mark.parametrize("name", PARTS)
-def test_both_executors_answer_as_the_table_says(name: str) -> None:
+def test_both_executors_answer_as_in_the_table(name: str) -> None:
     wrong = []
     for case in part(name):
         ways = in_process.ways(case)
         runs = [in_process.run(case, way) for way in ways]
         for way, (outcomes, lines) in zip(ways, runs):
-            wrong += [f"{case.name} by {way}: {told}" for told in differences(case, outcomes)]
+            wrong += [f"{case.name} by {way}: {message}" for message in differences(case, outcomes)]
             wrong += [f"{case.name} by {way}: wrote {lines}"] if lines != list(case.lines) else []
         if any(outcomes != runs[0][0] for outcomes, _ in runs):
             wrong.append(f"{case.name}: not all executors say the same: {runs}")

@@ -43,11 +43,11 @@ def client(tmp_path_factory: pytest.TempPathFactory, wasm_backends: Path) -> Ite
 
 
 @pytest.mark.parametrize("name", PARTS)
-def test_triton_answers_as_the_table_says(client: Client, name: str) -> None:
+def test_triton_answers_as_in_the_table(client: Client, name: str) -> None:
     wrong = [
-        f"{case.name} by {engine}: {told}"
+        f"{case.name} by {engine}: {message}"
         for case, engine in served(name)
-        for told in differences(case, client.run(case, engine), on_triton.seen)
+        for message in differences(case, client.run(case, engine), on_triton.seen)
     ]
     assert not wrong, "\n".join(wrong[:20])
 

@@ -40,7 +40,7 @@ def test_rows_without_a_pair_are_not_chosen() -> None:
     assert chosen == pairwise.rows({"a": "12", "b": "12", "c": "12"}, valid)
 
 
-def test_a_row_with_a_wrong_answer_is_told() -> None:
+def test_a_row_with_a_wrong_answer_is_reported() -> None:
     case = next(case for case in part("good") if case.name.startswith("elementwise-INT32"))
     outcomes, _ = in_process.run(case, "python")
     assert list(differences(case, outcomes)) == []

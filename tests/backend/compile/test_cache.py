@@ -110,13 +110,13 @@ def test_the_key_depends_on_every_part_of_what_was_compiled() -> None:
     assert all(len(key) == 64 for key in keys)
 
 
-def test_the_machine_is_told_by_its_processor_and_system() -> None:
+def test_the_machine_is_identified_by_its_processor_and_system() -> None:
     identity = machine_identity()
     assert os.uname().machine in identity
     assert "flags" in identity or "Features" in identity
 
 
-def test_a_key_that_is_a_path_is_refused(cache: CompileCache) -> None:
+def test_a_key_that_is_a_path_is_rejected(cache: CompileCache) -> None:
     for bad in ("../../etc/passwd", "", KEY.upper(), KEY + "\n"):
         with pytest.raises(ValueError, match="expected a key"):
             cache.get(bad)
@@ -378,7 +378,7 @@ def test_the_users_cache_directory_is_the_default(monkeypatch: pytest.MonkeyPatc
         assert CompileCache().directory == tmp_path / "home" / ".cache" / "portalis" / "modules"
 
 
-def test_a_home_that_cannot_be_written_gives_way_to_the_temporary_directory(
+def test_a_home_that_cannot_be_written_falls_back_to_the_temporary_directory(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.delenv("PORTALIS_CACHE_DIR", raising=False)
@@ -407,9 +407,7 @@ def test_a_user_without_home_or_temporary_directory_goes_without_cache(
 # -- a full disk, a read-only disk -------------------------------------------------------------------------
 
 
-def test_a_full_disk_fails_nobody_and_leaves_nothing_behind(
-    cache: CompileCache, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_full_disk_fails_no_request_and_leaves_no_file(cache: CompileCache, caplog: pytest.LogCaptureFixture) -> None:
     cache.put(OTHER, PAYLOAD)
     # A limit on the size of files ends a write half-way, as a full disk does, and needs no file system of its
     # own.
@@ -427,7 +425,7 @@ def test_a_full_disk_fails_nobody_and_leaves_nothing_behind(
     assert files(cache.directory) == {f"{OTHER}.code", private_folder.KEY_NAME}
 
 
-def test_an_entry_that_cannot_be_renamed_into_place_leaves_nothing_behind(
+def test_an_entry_that_cannot_be_renamed_into_place_leaves_no_file(
     cache: CompileCache, caplog: pytest.LogCaptureFixture
 ) -> None:
     cache.put(OTHER, PAYLOAD)
@@ -508,7 +506,7 @@ def test_the_entry_just_written_stays_even_if_it_alone_takes_nearly_all(folder: 
     assert got(cache, OTHER) is None
 
 
-def test_pruning_touches_nobody_elses_files(folder: Path) -> None:
+def test_pruning_touches_no_other_files(folder: Path) -> None:
     cache = CompileCache(folder, max_bytes=10_000)
     stale = f".portalis-{'0' * 32}"
     others = {".bashrc", "notes.code", "key", f".portalis-{'1' * 32}"}

@@ -93,7 +93,7 @@ def test_code_from_a_child_loads_with_and_without_a_pool_of_memories(signals: bo
         deserialize_module(engine_for(EngineSettings(max_stack_bytes=1 << 20, signals_based_traps=not signals)), code)
 
 
-def test_machine_code_that_is_none_is_refused() -> None:
+def test_machine_code_that_is_invalid_is_rejected() -> None:
     with pytest.raises(ModuleError, match="the compiled module cannot be loaded"):
         deserialize_module(engine_for(SETTINGS), b"not machine code at all")
 
@@ -111,13 +111,13 @@ def test_a_tiny_module_and_a_trusted_one_need_no_child(monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("wasm", [b"", b"(module)", b"\x7fELF" + bytes(5000)], ids=["empty", "text", "elf"])
 @pytest.mark.parametrize("trusted", [False, True])
-def test_what_is_not_a_binary_module_is_refused(wasm: bytes, trusted: bool) -> None:
+def test_what_is_not_a_binary_module_is_rejected(wasm: bytes, trusted: bool) -> None:
     with pytest.raises(ModuleError, match="does not begin with"):
         compile_module(wasm, SETTINGS, timeout_s=PATIENCE_S, trusted=trusted)
 
 
 @pytest.mark.parametrize("trusted", [False, True])
-def test_an_invalid_module_is_refused_with_the_validators_reason_and_offset(trusted: bool) -> None:
+def test_an_invalid_module_is_rejected_with_the_validators_reason_and_offset(trusted: bool) -> None:
     with pytest.raises(
         ModuleError, match=r"^bad\.wasm is not valid WebAssembly: .*\(at offset 0x[0-9a-f]+\)$"
     ) as caught:
@@ -298,7 +298,7 @@ def test_the_worker_writes_the_code_and_says_how_much() -> None:
     deserialize_module(engine_for(SETTINGS), done.stdout)
 
 
-def test_the_worker_tells_a_refused_module_from_a_failure() -> None:
+def test_the_worker_distinguishes_a_rejected_module_from_a_failure() -> None:
     assert "Caused by" in str(report(compiler_process(INVALID))["refused"])
     assert "TypeError" in str(report(compiler_process(BIG, settings={"unheard_of": 1}))["failed"])
     assert "ModuleNotFoundError" in str(report(compiler_process(BIG, folder="/nowhere"))["failed"])
@@ -357,7 +357,7 @@ def test_an_embedding_program_finds_an_interpreter_by_its_prefix(
 
 
 @pytest.mark.usefixtures("no_interpreter_known")
-def test_an_interpreter_on_the_path_is_taken_last(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_interpreter_on_the_path_is_used_last(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     real = Path(sys.executable)
     for name in (
         "executable",
@@ -413,7 +413,7 @@ def test_a_python_that_does_not_fit_is_passed_over(
 
 
 @pytest.mark.usefixtures("no_interpreter_known")
-def test_without_any_interpreter_a_module_that_is_not_trusted_is_refused(
+def test_without_any_interpreter_a_module_that_is_not_trusted_is_rejected(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for name in (

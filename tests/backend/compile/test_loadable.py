@@ -52,21 +52,21 @@ def refusal(module: bytes, **more: Any) -> str:
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_loading_refuses_it_and_the_next_module_is_served(name: str) -> None:
+def test_loading_rejects_it_and_the_next_module_is_served(name: str) -> None:
     bad = BAD[name]
-    told = refusal(bad.module, interface=None if bad.kind in ("allocator", "start") else {"entry": "f"})
-    assert told.startswith("the module cannot be loaded: it")
-    assert bad.message in told
-    assert all(each in told for each in bad.names)
-    assert ("raise Limits." + bad.limit in told) == bool(bad.limit)
+    reported = refusal(bad.module, interface=None if bad.kind in ("allocator", "start") else {"entry": "f"})
+    assert reported.startswith("the module cannot be loaded: it")
+    assert bad.message in reported
+    assert all(each in reported for each in bad.names)
+    assert ("raise Limits." + bad.limit in reported) == bool(bad.limit)
     with Program.load(wat(F)) as good:
         assert good.run(ONE)["y"].tolist() == [[1]]
 
 
 @pytest.mark.parametrize("name", NO_MODULE)
-def test_a_proposal_in_the_types_is_told_in_the_same_words(name: str) -> None:
-    module, told = NO_MODULE[name]
-    assert told in refusal(module)
+def test_a_proposal_in_the_types_is_reported_with_the_same_message(name: str) -> None:
+    module, reported = NO_MODULE[name]
+    assert reported in refusal(module)
 
 
 @pytest.mark.parametrize("name", [name for name, bad in BAD.items() if bad.limit])
@@ -82,7 +82,7 @@ def test_what_a_limit_forbids_loads_and_runs_under_a_higher_one(name: str) -> No
     "name",
     [n for n, bad in BAD.items() if bad.kind in ("import", "memory", "table", "segment", "size") and not bad.limit],
 )
-def test_what_is_refused_would_not_have_run(name: str) -> None:
+def test_what_is_rejected_would_not_have_run(name: str) -> None:
     """The engine itself, without the check before it, does not take these either."""
     module, settings, engine = BAD[name].module, EngineSettings(), pooled.engine()
 
@@ -113,7 +113,7 @@ def test_a_triton_configuration_is_not_completed_for_what_cannot_be_loaded(tmp_p
             assert read_model({"parameters": raised}, tmp_path).interface.entry == "f"
 
 
-def test_every_problem_says_what_to_do_in_the_terms_of_each_tool() -> None:
+def test_every_problem_has_a_remediation_with_the_settings_of_each_tool() -> None:
     for bad in BAD.values():
         info = read_module(bad.module)
         interface = discover(info, where="m") if bad.kind in ("allocator", "start") else None
@@ -128,26 +128,26 @@ def test_every_problem_says_what_to_do_in_the_terms_of_each_tool() -> None:
                 INFER_NAMES,
                 ANNOTATE_NAMES,
             ):
-                told = problem.message(setting_names)
-                assert told.startswith(problem.text + ": ")
-                assert problem.remedy in told
+                reported = problem.message(setting_names)
+                assert reported.startswith(problem.text + ": ")
+                assert problem.remedy in reported
                 if problem.limit:
-                    assert f"raise {setting_names.limit.format(problem.limit)} to {problem.least} or more" in told
+                    assert f"raise {setting_names.limit.format(problem.limit)} to {problem.least} or more" in reported
             for tool in NAMES_BY_TOOL:
                 assert Finding.from_problem(problem, tool).remediation[0].isupper()
 
 
-def test_all_problems_are_told_at_once() -> None:
+def test_all_problems_are_reported_together() -> None:
     module = wat(f'(import "a" "b" (func)) (memory 5000 6000 shared) (data (i32.const -1) "0") {F}')
-    told = refusal(module, interface={"entry": "f"})
-    assert all(each in told for each in ("a.b", "threads", "data segment 0", "5000 pages"))
+    reported = refusal(module, interface={"entry": "f"})
+    assert all(each in reported for each in ("a.b", "threads", "data segment 0", "5000 pages"))
 
 
 def test_names_from_a_module_are_cut_and_safe_to_print() -> None:
     name = "\\1b[31m" + "x" * 5000
-    told = refusal(wat(f'(import "{name}" "{name}" (func)) {F}'))
-    assert len(told) < 2000
-    assert told.isprintable()
+    reported = refusal(wat(f'(import "{name}" "{name}" (func)) {F}'))
+    assert len(reported) < 2000
+    assert reported.isprintable()
     many = " ".join(f'(import "env" "f{i}" (func))' for i in range(500))
     assert len(refusal(wat(f"{many} {F}"))) < 2000
 
@@ -206,7 +206,9 @@ def test_a_message_of_the_validator_names_a_proposal_or_none(text: str, key: str
     )
 
 
-def test_a_module_compiled_in_a_child_process_is_refused_in_the_same_words(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_module_compiled_in_a_child_process_is_rejected_with_the_same_message(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("portalis.backend.compile.compiler.IN_PROCESS_BYTES", 0)
     bad = BAD["legacy exceptions"]
     assert bad.message in refusal(bad.module)
@@ -257,7 +259,7 @@ def modules(draw: st.DrawFn) -> str:
 
 @settings(max_examples=150, deadline=None)
 @given(text=modules())
-def test_what_is_accepted_runs_and_what_is_refused_does_not(text: str) -> None:
+def test_what_is_accepted_runs_and_what_is_rejected_does_not(text: str) -> None:
     module = guests.wasm(text)
     interface = discover(read_module(module), {"entry": "f", "convention": "elementwise"}, where="m")
     found = loadable.load_problems(read_module(module), interface, LIMITS)

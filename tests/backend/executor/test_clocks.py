@@ -126,7 +126,7 @@ def test_every_call_of_a_kept_instance_has_its_own_deadline() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fails", "kind", "told"),
+    ("fails", "kind", "message"),
     [("(i32.const 3)", GuestStatus, "returned status 3"), ("unreachable", Trap, "unreachable")],
 )
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_every_call_of_a_kept_instance_has_its_own_deadline() -> None:
 )
 @pytest.mark.parametrize("borrow", [False, True])
 def test_a_failure_is_not_hidden_by_that_of_its_explanation(
-    fails: str, kind: type[GuestError], told: str, explains: str, why: str, borrow: bool
+    fails: str, kind: type[GuestError], message: str, explains: str, why: str, borrow: bool
 ) -> None:
     more = f'(func (export "portalis_error") (result i32) {explains})'
     # the third call fails, on the fast path where outputs are borrowed
@@ -157,7 +157,7 @@ def test_a_failure_is_not_hidden_by_that_of_its_explanation(
             assert isinstance(not_late(run.run_batch([X], borrow=borrow)[0]), dict)
         (answer,) = run.run_batch([{"x": np.zeros(1, np.float32)}], borrow=borrow)
         assert type(not_late(answer)) is kind
-        assert told in str(answer) and "portalis_error failed: " in str(answer) and why in str(answer)
+        assert message in str(answer) and "portalis_error failed: " in str(answer) and why in str(answer)
 
     in_time(check, 0.1)
 

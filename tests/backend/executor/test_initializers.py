@@ -151,7 +151,7 @@ def test_a_start_that_writes_is_heard() -> None:
     assert lines == [("stdout", "hi")]
 
 
-def test_a_module_that_is_a_command_and_a_reactor_is_refused() -> None:
+def test_a_module_that_is_a_command_and_a_reactor_is_rejected() -> None:
     both = f'(global $g (mut f32) (f32.const 0)) (func (export "_start")) (func (export "_initialize")) {SCALE}'
     for declared in ({"entry": "scale"}, {"convention": "command"}):
         with pytest.raises(
@@ -161,7 +161,7 @@ def test_a_module_that_is_a_command_and_a_reactor_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("start", "told"),
+    ("start", "message"),
     [
         ('(func (export "_start") (param i32))', r"not \(i32\) -> \(\)"),
         ('(func (export "_start") (result i64 i64 i64) unreachable)', r"not \(\) -> \(i64, i64, i64\)"),
@@ -169,9 +169,9 @@ def test_a_module_that_is_a_command_and_a_reactor_is_refused() -> None:
         ('(memory (export "_start") 1)', "not memory"),
     ],
 )
-def test_a_start_of_another_type_is_refused(start: str, told: str) -> None:
+def test_a_start_of_another_type_is_rejected(start: str, message: str) -> None:
     scale = '(func (export "scale") (param f32) (result f32) (local.get 0))'
-    with pytest.raises(InterfaceError, match=rf"'_start' must be a function \(\) -> \(\), {told}"):
+    with pytest.raises(InterfaceError, match=rf"'_start' must be a function \(\) -> \(\), {message}"):
         Program.load(guests.wasm(f"(module {start} {scale})"), interface={"entry": "scale"})
 
 
@@ -189,7 +189,7 @@ def test_without_an_entry_it_is_still_a_command() -> None:
         assert command.run({"stdin": np.array([[b""]], object)})["exit_code"].tolist() == [[0]]
 
 
-def test_the_section_of_a_module_chooses_the_entry_beside_start() -> None:
+def test_the_section_of_a_module_chooses_the_entry_next_to_start() -> None:
     entry = {
         "entry": "scale",
         "convention": "elementwise",

@@ -105,7 +105,7 @@ def test_a_full_pool_is_no_error_and_no_reason_to_keep_memory(
             assert program.stats.instances <= before + 1
 
 
-def test_a_command_and_an_elementwise_program_run_beside_a_full_pool(full_pool: contextlib.ExitStack) -> None:
+def test_a_command_and_an_elementwise_program_run_with_a_full_pool(full_pool: contextlib.ExitStack) -> None:
     with Program.load(bytes(wasmtime.wat2wasm(guests.CAT)), interface={"convention": "command"}) as program:
         result = program.run({"stdin": np.array([[b"some text"]], object)})
         assert result["stdout"].tolist() == [[b"some text"]]
@@ -129,7 +129,7 @@ def test_sleeping_programs_do_not_starve_a_harmless_one() -> None:
         program.close()
 
 
-def test_outputs_that_were_lent_survive_when_idle_instances_give_way() -> None:
+def test_outputs_that_were_lent_survive_when_idle_instances_are_evicted() -> None:
     with Program.load(guests.echo(batch=8)) as program:
         for _ in range(2):
             (lent,) = program.run_batch([X], borrow=True)
@@ -166,7 +166,7 @@ def test_calls_of_changing_sizes_have_an_instance_each_and_more_sizes_than_are_k
         assert program.stats.instances - made <= 2
 
 
-def test_instances_give_way_while_programs_run_on_other_threads() -> None:
+def test_instances_are_evicted_while_programs_run_on_other_threads() -> None:
     def work(number: int) -> None:
         rng = np.random.default_rng(number)
         with contextlib.ExitStack() as stack:
@@ -181,7 +181,7 @@ def test_instances_give_way_while_programs_run_on_other_threads() -> None:
             future.result()
 
 
-def test_instances_give_way_again_and_again_while_their_programs_are_called(executor: str) -> None:
+def test_instances_are_evicted_again_and_again_while_their_programs_are_called(executor: str) -> None:
     stop = threading.Event()
 
     def disturb() -> None:
@@ -238,7 +238,7 @@ def test_the_memory_of_instances_that_are_gone_is_given_back() -> None:
 # -- a host without room -----------------------------------------------------------------------------------------------
 
 
-def test_a_host_without_room_names_itself_and_recovers() -> None:
+def test_a_host_out_of_capacity_names_itself_and_recovers() -> None:
     with Program.load(PLAIN) as program:
         assert program.run(X)["y"].tolist() == [[1, 1, 1, 1]]
         with no_room():
@@ -252,7 +252,7 @@ def test_a_host_without_room_names_itself_and_recovers() -> None:
         assert answer(program) == [1, 1, 1, 1]
 
 
-def test_an_instance_that_is_kept_serves_on_where_there_is_room_for_no_other() -> None:
+def test_an_instance_that_is_kept_serves_on_when_no_other_can_be_created() -> None:
     with Program.load(COUNTING, isolation="instance") as program:
         assert answer(program)[0] == 1
         with no_room():
@@ -266,7 +266,7 @@ def test_an_instance_that_is_kept_serves_on_where_there_is_room_for_no_other() -
 
 
 @pytest.mark.parametrize("executor", ["python"], indirect=True, scope="module")
-def test_a_command_on_a_host_without_room_says_so(executor: str) -> None:
+def test_a_command_on_a_host_out_of_capacity_reports_it(executor: str) -> None:
     """Python runs it, whichever executor there is; and so it finds no room where Python's programs have taken it."""
     with Program.load(guests.wasm(guests.CAT)) as program:
         rows = {"stdin": np.array([[b"a"]], object)}
@@ -275,7 +275,7 @@ def test_a_command_on_a_host_without_room_says_so(executor: str) -> None:
         assert program.run(rows)["stdout"].tolist() == [[b"a"]]
 
 
-def test_a_call_waits_for_room_that_comes_in_time() -> None:
+def test_a_call_waits_for_capacity_that_comes_in_time() -> None:
     with Program.load(PLAIN) as program, slots_taken(), ThreadPoolExecutor(1) as threads:
         for _ in range(20):  # it waits for half a second, in which a busy machine may do nothing
             with address_space_taken():

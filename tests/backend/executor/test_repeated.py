@@ -36,7 +36,7 @@ def row(value: float, width: int = 4) -> dict[str, np.ndarray]:
     return {"x": np.full((1, width), value, F32)}
 
 
-def told(results: list[Any]) -> list[Any]:
+def reported(results: list[Any]) -> list[Any]:
     """Results as they are now: views are valid until the next call."""
     return [str(r) if isinstance(r, Exception) else {k: v.tolist() for k, v in r.items()} for r in results]
 
@@ -44,7 +44,7 @@ def told(results: list[Any]) -> list[Any]:
 def both(program: Program, requests: list[dict[str, np.ndarray]]) -> tuple[list[Any], list[Any]]:
     """What a program that has seen such requests answers, and what a new one does."""
     with Program.load(MOODY) as new:
-        return told(program.run_batch(requests, borrow=True)), told(new.run_batch(requests))
+        return reported(program.run_batch(requests, borrow=True)), reported(new.run_batch(requests))
 
 
 @given(st.lists(st.lists(st.tuples(st.integers(4, 9), st.integers(1, 3)), min_size=1, max_size=4), max_size=12))
@@ -64,7 +64,7 @@ def test_a_failure_of_a_known_shape_is_reported_as_that_of_a_new_one(bad: int) -
         ours, fresh = both(program, [row(bad)])
         assert ours == fresh
         assert ours[0].startswith("entry 'portalis_infer': ")
-        assert told(program.run_batch([row(8)], borrow=True)) == [{"y": [[8] * 4]}]
+        assert reported(program.run_batch([row(8)], borrow=True)) == [{"y": [[8] * 4]}]
 
 
 def test_a_loop_in_a_call_of_a_known_shape_ends_at_its_deadline() -> None:
@@ -76,7 +76,7 @@ def test_a_loop_in_a_call_of_a_known_shape_ends_at_its_deadline() -> None:
             (result,) = program.run_batch([row(2)], timeouts_s=[0.05], borrow=True)
             assert "time limit of 0.05 s" in str(result)
             assert program.stats.timeouts == 2
-            assert told([not_late(*program.run_batch([row(8)], borrow=True))]) == [{"y": [[8] * 4]}]
+            assert reported([not_late(*program.run_batch([row(8)], borrow=True))]) == [{"y": [[8] * 4]}]
 
     in_time(check, 0.2)
 
@@ -84,10 +84,10 @@ def test_a_loop_in_a_call_of_a_known_shape_ends_at_its_deadline() -> None:
 def test_one_failing_request_of_a_batch_of_known_shapes_fails_alone() -> None:
     with Program.load(MOODY) as program:
         program.run_batch([row(4), row(5), row(6)], borrow=True)
-        results = told(program.run_batch([row(4), row(1), row(6)], borrow=True))
+        results = reported(program.run_batch([row(4), row(1), row(6)], borrow=True))
         # MOODY looks at the first element of its batch only, so the second request fails when it is alone
         assert results[0] == {"y": [[4] * 4]}
-        results = told(program.run_batch([row(1), row(5), row(6)], borrow=True))
+        results = reported(program.run_batch([row(1), row(5), row(6)], borrow=True))
         assert "unreachable" in results[0]
         assert results[1:] == [{"y": [[5] * 4]}, {"y": [[6] * 4]}]
 
@@ -116,7 +116,7 @@ def test_a_request_may_be_left_out_after_a_failure() -> None:
         ({"x": np.ones((9, 4), F32)}, "the batch of 9 is larger than the maximum of 8"),
     ],
 )
-def test_a_request_that_does_not_fit_is_refused_after_ones_that_did(request_: dict[str, Any], message: str) -> None:
+def test_a_request_that_does_not_fit_is_rejected_after_ones_that_did(request_: dict[str, Any], message: str) -> None:
     with Program.load(MOODY) as program:
         for _ in range(2):
             program.run_batch([row(7)], borrow=True)
@@ -124,13 +124,13 @@ def test_a_request_that_does_not_fit_is_refused_after_ones_that_did(request_: di
         assert message in str(result)
 
 
-def test_a_list_is_still_taken() -> None:
+def test_a_list_is_still_accepted() -> None:
     with Program.load(MOODY) as program:
         program.run_batch([row(7)], borrow=True)
-        assert told(program.run_batch([{"x": [[7, 7, 7, 7]]}], borrow=True)) == [{"y": [[7] * 4]}]
+        assert reported(program.run_batch([{"x": [[7, 7, 7, 7]]}], borrow=True)) == [{"y": [[7] * 4]}]
 
 
-def test_inputs_with_different_rows_are_refused_in_a_batch_whose_sums_fit() -> None:
+def test_inputs_with_different_rows_are_rejected_in_a_batch_whose_sums_fit() -> None:
     module = guests.dlpack(guests.ECHO_BODY, inputs=[tensor("x"), tensor("z")], outputs=[tensor("y")], batch=8)
     with Program.load(module) as program:
         one, two = np.ones((1, 3), F32), np.ones((2, 3), F32)
@@ -142,10 +142,10 @@ def test_inputs_with_different_rows_are_refused_in_a_batch_whose_sums_fit() -> N
 def test_more_shapes_than_are_kept_are_all_answered() -> None:
     with Program.load(MOODY) as program:
         for width in [*range(1, KEPT + 5)] * 2:
-            assert told(program.run_batch([row(9, width)], borrow=True)) == [{"y": [[9] * width]}]
+            assert reported(program.run_batch([row(9, width)], borrow=True)) == [{"y": [[9] * width]}]
 
 
-def test_a_guest_that_moves_its_output_is_read_anew() -> None:
+def test_a_guest_that_moves_its_output_is_read_again() -> None:
     # the output lies where the input's second element says, in elements after the first
     body = """(local $x i32) (local.set $x (i32.load (local.get $in)))
       (i32.store (i32.load offset=20 (local.get $out)) (i32.const 1))
@@ -156,7 +156,7 @@ def test_a_guest_that_moves_its_output_is_read_anew() -> None:
     with Program.load(module) as program:
         for place in (2, 3, 2, 4, 4):
             x = np.array([[0, place, 20, 30, 40]], F32)
-            assert told(program.run_batch([{"x": x}], borrow=True)) == [{"y": [[place * 10]]}]
+            assert reported(program.run_batch([{"x": x}], borrow=True)) == [{"y": [[place * 10]]}]
 
 
 def test_a_guest_that_lies_only_the_second_time_is_found_out() -> None:
@@ -170,7 +170,7 @@ def test_a_guest_that_lies_only_the_second_time_is_found_out() -> None:
         program.run_batch([row(7)], borrow=True)
         (result,) = program.run_batch([row(9)], borrow=True)
         assert isinstance(result, GuestError)
-        assert told(program.run_batch([row(7)], borrow=True)) == [{"y": [[7] * 4]}]
+        assert reported(program.run_batch([row(7)], borrow=True)) == [{"y": [[7] * 4]}]
 
 
 @pytest.mark.parametrize("isolation", ["batch", "instance", "request"])
@@ -200,7 +200,7 @@ def test_a_gufunc_with_a_broadcast_input_is_answered_alike_again_and_again() -> 
     with Program.load(guests.wasm(text, entry)) as program:
         x, y = np.arange(3, dtype=F32).reshape(3, 1), np.arange(2, dtype=F32)
         for _ in range(3):
-            assert told(program.run_batch([{"x": x, "y": y}], borrow=True)) == [{"z": (x + y).tolist()}]
+            assert reported(program.run_batch([{"x": x, "y": y}], borrow=True)) == [{"z": (x + y).tolist()}]
 
 
 def test_a_status_from_a_gufunc_kernel_is_reported_each_time() -> None:
@@ -220,7 +220,7 @@ def test_a_status_from_a_gufunc_kernel_is_reported_each_time() -> None:
         for value in (0, 0, 4, 0):
             (result,) = program.run_batch([{"x": np.full(1, value, F32)}], borrow=True)
             expected = "entry 'f': the guest returned status 4" if value else {"y": [0]}
-            assert told([result]) == [expected]
+            assert reported([result]) == [expected]
 
 
 def test_outputs_that_were_lent_outlive_the_program_and_its_memory_does_not(executor: str) -> None:
@@ -228,7 +228,7 @@ def test_outputs_that_were_lent_outlive_the_program_and_its_memory_does_not(exec
     with Program.load(MOODY) as program:
         for _ in range(2):
             (result,) = program.run_batch([row(7)], borrow=True)
-    assert told([result]) == [{"y": [[7] * 4]}]
+    assert reported([result]) == [{"y": [[7] * 4]}]
     del result
     new.go_down_to(0)
 

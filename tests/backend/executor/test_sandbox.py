@@ -36,18 +36,18 @@ def run(code: str) -> str:
 
 
 def test_a_process_without_address_space_for_the_pool_runs_guests_all_the_same() -> None:
-    told = run("""
+    message = run("""
 import resource
 resource.setrlimit(resource.RLIMIT_AS, (40 << 30, 40 << 30))
 program = Program.load(guests.echo(), cache=None, trusted=True)
 check(program)
 print("served", program.stats.instances)
 """)
-    assert told == "served 1\n"  # and kept
+    assert message == "served 1\n"  # and kept
 
 
 def test_a_forked_process_has_engines_of_its_own() -> None:
-    told = run("""
+    message = run("""
 import os, signal
 from portalis.backend import Limits
 check(Program.load(guests.echo()))
@@ -65,7 +65,7 @@ if not child:
     os._exit(0)
 os.waitpid(child, 0)
 """)
-    assert sorted(told.splitlines()) == ["child True", "parent True"]
+    assert sorted(message.splitlines()) == ["child True", "parent True"]
 
 
 def test_an_instance_with_more_to_clear_than_a_new_one_costs_is_not_rewound() -> None:

@@ -69,7 +69,7 @@ def test_as_many_elements_in_another_shape_are_another_shape() -> None:
             assert program.run({"x": np.ones(shape, np.int64)})["y"].shape == shape
 
 
-def test_outputs_whose_size_only_the_guest_knows_are_read_anew() -> None:
+def test_outputs_whose_size_only_the_guest_knows_are_read_again() -> None:
     # as many elements as the first says, each of which is it
     body = """(local $n i32) (local $i i32) (local $y i32) (local $value f32)
       (local.set $value (f32.load (i32.load (local.get $in))))
@@ -89,7 +89,7 @@ def test_outputs_whose_size_only_the_guest_knows_are_read_anew() -> None:
 
 @pytest.mark.parametrize("borrow", [False, True])
 @pytest.mark.parametrize("width", [3, 5000])
-def test_requests_that_are_joined_are_told_apart_whatever_came_before(width: int, borrow: bool) -> None:
+def test_requests_that_are_joined_are_distinguished_regardless_of_earlier_requests(width: int, borrow: bool) -> None:
     """Small ones are copied together, large ones go as they are."""
     with Program.load(guests.echo(batch=16)) as program:
         for rows in ((1,), (1,), (4,), (4,), (1, 3), (3, 1), (2, 2), (4,), (1, 1, 2), (4,), (5, 1), (6,), (6,), (5, 1)):
@@ -101,7 +101,7 @@ def test_requests_that_are_joined_are_told_apart_whatever_came_before(width: int
 
 
 @pytest.mark.parametrize("borrow", [False, True])
-def test_an_input_that_came_in_pieces_and_then_not_at_all_is_read_anew(borrow: bool) -> None:
+def test_an_input_that_came_in_pieces_and_then_not_at_all_is_read_again(borrow: bool) -> None:
     body = """(if (i32.ge_s (i32.load offset=52 (local.get $in)) (i32.const 0))
         (then (local.set $in (i32.add (local.get $in) (i32.const 40)))))"""  # y is o where that is there, else x
     inputs = [tensor("x"), tensor("o", optional=True)]

@@ -44,7 +44,7 @@ def child(code: str, *arguments: str, stack: str = "") -> str:
 
 @pytest.mark.parametrize("stack", ["1024", "512", "unlimited"])
 def test_recursion_is_a_trap_on_every_thread_however_small_its_stack(stack: str) -> None:
-    told = child(
+    message = child(
         """
 def go(program):
     for value in (1, 0):  # so many elements that all the program's threads have some
@@ -62,11 +62,11 @@ for size in (1 << 20, 4 << 20):
 """,
         stack=stack,
     )
-    assert told.splitlines() == ["Trap True", "0.0"] * 12
+    assert message.splitlines() == ["Trap True", "0.0"] * 12
 
 
 def test_a_start_function_has_its_stack_too() -> None:
-    told = child(
+    message = child(
         """
 wasm = bytes(wasmtime.wat2wasm('''(module (memory (export "memory") 1) (func $deep (call $deep) (call $deep)) (start $deep)
   (func (export "f") (param $x f32) (result f32) (local.get $x)))'''))
@@ -76,7 +76,7 @@ print(Program.load(WASM).run({"x": np.zeros(1, np.float32)}))
 """,
         stack="1024",
     )
-    assert told.startswith("Trap\n{")
+    assert message.startswith("Trap\n{")
 
 
 def test_the_stack_of_a_thread_is_its_own() -> None:
@@ -105,7 +105,7 @@ def test_every_limit_at_its_bounds_runs_on_the_engine_or_is_an_error_of_ours() -
     cases += [{name: int(most) if name.endswith("bytes") else most} for name, (most, _) in MAX_LIMITS.items()]
     cases += [{name: (1 << 62)} for name in FIELDS if name not in MAX_LIMITS]
     cases += [{"max_stack_bytes": size} for size in (4096, 2 * MIB - 1, 2 * MIB, 2 * MIB + 1, 3 * MIB)]
-    told = child(
+    message = child(
         """
 import json
 for case in json.loads(sys.argv[1]):
@@ -118,7 +118,7 @@ print(Program.load(WASM).run({"x": np.zeros(1, np.float32)}))
 """,
         json.dumps(cases),
     )
-    outcomes = told.splitlines()
+    outcomes = message.splitlines()
     assert len(outcomes) == len(cases) + 1
     by_case = {next(iter(case.items())): outcome for case, outcome in zip(cases, outcomes)}
     assert by_case.pop(("timeout_s", 1e-9)) in ("ok", "GuestTimeout")  # as the ticks of the clock fall
@@ -133,7 +133,7 @@ print(Program.load(WASM).run({"x": np.zeros(1, np.float32)}))
 
 
 @pytest.mark.parametrize("name", MAX_LIMITS)
-def test_a_limit_just_over_its_bound_is_refused_and_the_bound_is_named(name: str) -> None:
+def test_a_limit_just_over_its_bound_is_rejected_and_the_bound_is_named(name: str) -> None:
     most, words = MAX_LIMITS[name]
     beyond = int(most) + 1
     with pytest.raises(SettingsError, match="at most") as caught:
@@ -150,12 +150,12 @@ def test_a_limit_just_over_its_bound_is_refused_and_the_bound_is_named(name: str
 
 @pytest.mark.parametrize("name", FIELDS)
 @pytest.mark.parametrize("value", [True, "5", None, float("nan"), float("-inf"), [1], 0, -1])
-def test_a_limit_that_is_no_number_above_zero_is_refused_by_name(name: str, value: object) -> None:
+def test_a_limit_that_is_no_number_above_zero_is_rejected_by_name(name: str, value: object) -> None:
     with pytest.raises(SettingsError, match=f"^{name} must be "):
         Limits(**{name: value})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", [name for name in FIELDS if name not in _SECONDS])
-def test_a_size_that_is_no_whole_number_is_refused_by_name(name: str) -> None:
+def test_a_size_that_is_no_whole_number_is_rejected_by_name(name: str) -> None:
     with pytest.raises(SettingsError, match=f"^{name} must be a whole number, not 1e6|1000000"):
         Limits(**{name: 1e6})  # type: ignore[arg-type]

@@ -35,7 +35,7 @@ def test_input_larger_than_one_read_arrives_whole() -> None:
     assert Program.load(CAT).run({"stdin": rows(data)})["stdout"][0, 0] == data
 
 
-def test_text_is_taken_as_utf8() -> None:
+def test_text_is_encoded_as_utf8() -> None:
     assert Program.load(CAT).run({"stdin": rows("grün")})["stdout"][0, 0] == "grün".encode()
 
 
@@ -52,13 +52,13 @@ def test_output_over_the_limit_is_an_error_and_never_a_cut_result() -> None:
         program.run({"stdin": rows(b"x" * 1001)})
 
 
-def test_a_nul_in_an_argument_is_refused() -> None:
+def test_a_nul_in_an_argument_is_rejected() -> None:
     with pytest.raises(InputError, match="NUL"):
         Program.load(CAT).run({"stdin": rows(b""), "args": rows(b"a\0b")})
 
 
 @pytest.mark.parametrize("argument", [b"\xff\xfe", b"caf\xe9", b"\xed\xa0\x80", "\ud800"])
-def test_an_argument_that_is_no_utf8_is_refused_and_never_changed(argument: object) -> None:
+def test_an_argument_that_is_not_utf8_is_rejected_and_never_changed(argument: object) -> None:
     program = Program.load(CAT)
     with pytest.raises(InputError, match="input 'args' has an argument that is not UTF-8"):
         program.run({"stdin": rows(b""), "args": rows(argument)})
@@ -79,7 +79,7 @@ def test_arguments_arrive_as_they_were_given() -> None:
     assert given.split(b"\0")[1:5] == ["café".encode(), "\U0001f600".encode(), b"", "-x=\ufffd".encode()]
 
 
-def test_text_with_lone_surrogates_is_refused_by_name() -> None:
+def test_text_with_lone_surrogates_is_rejected_by_name() -> None:
     program = Program.load(CAT)
     with pytest.raises(InputError, match="input 'stdin' has an element with '.udcff', which UTF-8 cannot represent"):
         program.run({"stdin": rows("a\udcff")})

@@ -39,7 +39,7 @@ def test_a_dtype_is_found_by_any_of_its_names(name: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["float32", "", "TYPE_", "TYPE_TYPE_FP32", "FP8"])
-def test_an_unknown_dtype_is_told_with_the_choices(text: str) -> None:
+def test_an_unknown_dtype_is_reported_with_the_choices(text: str) -> None:
     with pytest.raises(InterfaceError) as caught:
         parse_dtype(text)
     assert str(caught.value) == f"unknown data type {text!r}: use one of {', '.join(DTYPES)}"

@@ -72,7 +72,7 @@ def test_a_signature_has_its_names_in_order_of_appearance() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("(n)", "must have one '->', as in (m,n),(n,p)->(m,p)"),
         ("(n)->(n)->(n)", "must have one '->', as in (m,n),(n,p)->(m,p)"),
@@ -89,10 +89,10 @@ def test_a_signature_has_its_names_in_order_of_appearance() -> None:
         ("(n)->(batch)", "has an invalid core dimension 'batch': use names or sizes above 0"),
     ],
 )
-def test_a_signature_that_cannot_be_read_is_quoted_with_the_remedy(text: str, told: str) -> None:
+def test_a_signature_that_cannot_be_read_is_quoted_with_the_remedy(text: str, message: str) -> None:
     with pytest.raises(InterfaceError) as caught:
         Signature.parse(text)
-    assert str(caught.value) == f"signature {text!r} {told}"
+    assert str(caught.value) == f"signature {text!r} {message}"
 
 
 # -- the JSON form -----------------------------------------------------------------------------------------------------
@@ -145,7 +145,7 @@ def test_a_dlpack_entry_has_a_name_by_default() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"entri": 1}, "unknown key 'entri' (did you mean 'entry'?)"),
         (
@@ -200,9 +200,9 @@ def test_a_dlpack_entry_has_a_name_by_default() -> None:
         ),
     ],
 )
-def test_what_is_wrong_in_the_json_is_named(change: Declared, told: str) -> None:
+def test_what_is_wrong_in_the_json_is_named(change: Declared, message: str) -> None:
     Interface.from_json(GOOD, where="here")
-    assert not_read({**GOOD, **change}) == f"here: {told}"
+    assert not_read({**GOOD, **change}) == f"here: {message}"
 
 
 def test_as_many_tensors_as_are_allowed_are_passed_to_the_guest() -> None:
@@ -213,9 +213,11 @@ def test_as_many_tensors_as_are_allowed_are_passed_to_the_guest() -> None:
     assert made["y"].tolist() == [[1]]
 
 
-def test_all_problems_of_the_json_are_told_at_once() -> None:
-    told = not_read({"convention": "dlpack", "abi": 3, "inputs": [tensor("x", dims=(0,)), {}], "outputs": Y, "args": 1})
-    assert told == (
+def test_all_problems_of_the_json_are_reported_together() -> None:
+    message = not_read(
+        {"convention": "dlpack", "abi": 3, "inputs": [tensor("x", dims=(0,)), {}], "outputs": Y, "args": 1}
+    )
+    assert message == (
         "here: abi is 3; this version reads 1; inputs[0]: dims must be -1 or above 0, not [0]; inputs[1] has no name;"
         " inputs[1] has no dtype; inputs[1]: dims must be a list of integers, not None; args must be a list of names and numbers, not 1"
     )
@@ -256,7 +258,7 @@ def test_entries_are_read_one_after_the_other_as_linkers_join_them() -> None:
 
 
 @pytest.mark.parametrize(
-    ("payload", "told"),
+    ("payload", "message"),
     [
         (b"{entry}", "is not JSON: Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"),
         (b'{"a": 1} x', "is not JSON: Expecting value: line 1 column 10 (char 9)"),
@@ -265,13 +267,13 @@ def test_entries_are_read_one_after_the_other_as_linkers_join_them() -> None:
         (b'"\xc3\xa4"', "must contain JSON objects, not 'ä'"),
     ],
 )
-def test_a_section_that_cannot_be_read_is_told(payload: bytes, told: str) -> None:
+def test_a_section_that_cannot_be_read_is_reported(payload: bytes, message: str) -> None:
     with pytest.raises(InterfaceError) as caught:
         parse_section(with_section(payload), "m.wasm")
-    assert str(caught.value) == f"m.wasm: the custom section 'portalis' {told}"
+    assert str(caught.value) == f"m.wasm: the custom section 'portalis' {message}"
 
 
-def test_a_section_nested_too_deep_is_refused() -> None:
+def test_a_section_nested_too_deep_is_rejected() -> None:
     with pytest.raises(InterfaceError, match="^m.wasm: the custom section 'portalis' is not JSON: maximum recursion"):
         parse_section(with_section(b"[" * 200_000), "m.wasm")
 
@@ -351,7 +353,7 @@ def test_a_declared_entry_picks_one_of_several() -> None:
     assert refused(module(TWO, *described)) == "m.wasm has several entries (f, g): choose one with wasm.entry"
 
 
-def test_an_entry_that_the_section_does_not_describe_is_taken_from_the_exports() -> None:
+def test_an_entry_that_the_section_does_not_describe_comes_from_the_exports() -> None:
     described = [{**GOOD, "convention": "elementwise", "entry": "f", "description": "of f"}]
     found = discover(module(TWO, *described), {"entry": "g"}, where="m.wasm")
     assert (found.entry, found.description, found.source) == ("g", "", "explicit")
@@ -389,7 +391,7 @@ ABI_EXPORTS = (
 
 
 @pytest.mark.parametrize(
-    ("text", "declared", "told"),
+    ("text", "declared", "message"),
     [
         (
             "",
@@ -449,10 +451,10 @@ ABI_EXPORTS = (
         ),
     ],
 )
-def test_what_cannot_be_derived_is_told_with_the_exports_and_the_remedy(
-    text: str, declared: Declared, told: str
+def test_what_cannot_be_derived_is_reported_with_the_exports_and_the_remedy(
+    text: str, declared: Declared, message: str
 ) -> None:
-    assert refused(module(text), declared) == told
+    assert refused(module(text), declared) == message
 
 
 @pytest.mark.parametrize(
@@ -468,13 +470,13 @@ def test_what_cannot_be_derived_is_told_with_the_exports_and_the_remedy(
     ],
 )
 def test_an_entry_that_may_take_pointers_is_never_served_by_guess(text: str, why: str) -> None:
-    told = refused(module(text))
-    assert re.match(rf"^m\.wasm: the entry 'k'\(.*\) -> \(.*\) {why}, so its interface cannot be derived\. ", told)
-    assert 'parameters { key: "wasm.convention" value { string_value: "gufunc" } }' in told
-    assert 'wasm.signature "(n)->(n)"' in told and ANNOTATE in told and "Its exports are: " in told
+    message = refused(module(text))
+    assert re.match(rf"^m\.wasm: the entry 'k'\(.*\) -> \(.*\) {why}, so its interface cannot be derived\. ", message)
+    assert 'parameters { key: "wasm.convention" value { string_value: "gufunc" } }' in message
+    assert 'wasm.signature "(n)->(n)"' in message and ANNOTATE in message and "Its exports are: " in message
 
 
-def test_integers_are_values_where_the_convention_says_so() -> None:
+def test_integers_are_values_where_the_convention_reports_it() -> None:
     text = '(memory (export "memory") 1) (func (export "k") (param i32) (result i32) (local.get 0))'
     found = discover(module(text), {"convention": "elementwise"}, where="m.wasm")
     assert [s.dtype.name for s in (*found.inputs, *found.outputs)] == ["INT32", "INT32"]
@@ -490,8 +492,8 @@ def test_helpers_of_toolchains_are_no_candidates() -> None:
 
 def test_long_lists_of_exports_are_cut_and_odd_names_are_escaped() -> None:
     text = "".join(f'(func (export "f{i}"))' for i in range(23))
-    told = describe_exports(module(text))
-    assert told.startswith("Its exports are: f0() -> (), f1() -> ()") and told.endswith("f19() -> () and 3 more")
+    message = describe_exports(module(text))
+    assert message.startswith("Its exports are: f0() -> (), f1() -> ()") and message.endswith("f19() -> () and 3 more")
     twenty = "".join(f'(func (export "f{i}"))' for i in range(20))
     assert describe_exports(module(twenty)).endswith("f19() -> ()")
     odd = '(func (export "a\\1b[31mb"))(global (export "größe") i32 (i32.const 0))'
@@ -503,31 +505,31 @@ def test_long_lists_of_exports_are_cut_and_odd_names_are_escaped() -> None:
 
 def mismatch(text: str, **declared: Any) -> str:
     """What `check` says of a declaration, after its name."""
-    told = refused(module(text), declared)
-    assert told.startswith("m.wasm: ")
-    return told.removeprefix("m.wasm: ")
+    message = refused(module(text), declared)
+    assert message.startswith("m.wasm: ")
+    return message.removeprefix("m.wasm: ")
 
 
 def test_an_elementwise_entry_has_as_many_numbers_as_tensors() -> None:
-    told = mismatch(SCALAR, convention="elementwise", inputs=[*X, tensor("z")], outputs=[*Y, tensor("w")])
-    assert told == (
+    message = mismatch(SCALAR, convention="elementwise", inputs=[*X, tensor("z")], outputs=[*Y, tensor("w")])
+    assert message == (
         "entry 'f'(f32) -> (f32) has 1 inputs, but 2 are declared; entry 'f'(f32) -> (f32) has 1 outputs, but 2 are declared"
     )
 
 
 def test_an_elementwise_dtype_must_be_carried_by_the_entrys_type() -> None:
-    told = mismatch(
+    message = mismatch(
         SCALAR, convention="elementwise", inputs=[tensor("x", "FP64", optional=True)], outputs=[tensor("y", "BYTES")]
     )
-    assert told == (
+    assert message == (
         "input 'x' is FP64, which is f64 in WebAssembly, but the entry has f32; output 'y' is BYTES, which is not a number in"
         " WebAssembly, but the entry has f32; input 'x' cannot be optional: an elementwise entry needs every number"
     )
 
 
 def test_an_output_is_never_optional() -> None:
-    told = mismatch(SCALAR, convention="elementwise", inputs=X, outputs=[tensor("y", optional=True)])
-    assert told == "output 'y' cannot be optional: only inputs can"
+    message = mismatch(SCALAR, convention="elementwise", inputs=X, outputs=[tensor("y", optional=True)])
+    assert message == "output 'y' cannot be optional: only inputs can"
 
 
 def test_an_elementwise_entry_has_a_limited_number_of_operands() -> None:
@@ -550,22 +552,22 @@ def test_a_gufunc_needs_a_signature_that_has_its_tensors() -> None:
 
 def test_a_gufunc_that_returns_a_status_gets_a_pointer_to_every_output() -> None:
     text = '(memory (export "memory") 1) (func (export "k") (param i32 i32) (result i32) (i32.const 0))'
-    told = mismatch(
+    message = mismatch(
         text, convention="gufunc", signature="(n)->(n)", args=["x", "n"], returns="status", inputs=X, outputs=Y
     )
-    assert told == "entry 'k' returns 1 values, but 1 outputs are not among its arguments and it returns a status"
+    assert message == "entry 'k' returns 1 values, but 1 outputs are not among its arguments and it returns a status"
 
 
 def test_a_gufunc_takes_numbers_that_are_there() -> None:
     text = '(func (export "k") (param i32 v128))'
-    told = mismatch(
+    message = mismatch(
         text,
         convention="gufunc",
         signature="(n),()->(n)",
         inputs=[tensor("x", "BYTES"), tensor("z", optional=True)],
         outputs=Y,
     )
-    assert told == (
+    assert message == (
         "the entry takes pointers, but no memory is exported as 'memory' for the tensors: export it;"
         " input 'x' is BYTES, which has no fixed element size: use the dlpack convention; input 'z' cannot be optional in a gufunc;"
         " entry 'k'(i32, v128) -> () has parameters that are not numbers"
@@ -585,10 +587,10 @@ def test_a_dlpack_guest_exports_the_abi() -> None:
 
 def test_a_commands_tensors_are_fixed() -> None:
     known = "{'stdin': 'BYTES', 'args': 'BYTES', 'stdout': 'BYTES', 'stderr': 'BYTES', 'exit_code': 'INT32'}"
-    told = mismatch(
+    message = mismatch(
         '(func (export "_start") (param i32))', convention="command", inputs=X, outputs=[tensor("exit_code", "INT64")]
     )
-    assert told == (
+    assert message == (
         "a command's entry must be a function () -> (), not (i32) -> ();"
         f" a command cannot have a tensor 'x' of FP32: its tensors are {known};"
         f" a command cannot have a tensor 'exit_code' of INT64: its tensors are {known};"

@@ -71,5 +71,5 @@ def test_a_library_defines_no_name_that_could_clash_in_a_server(name: str) -> No
 
 
 @pytest.mark.parametrize("name", BUILT)
-def test_what_is_built_is_data_that_nobody_executes(name: str) -> None:
+def test_what_is_built_is_data_without_execute_permission(name: str) -> None:
     assert not (BACKEND / name).stat().st_mode & (stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)

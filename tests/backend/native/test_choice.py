@@ -134,7 +134,7 @@ PYTHON = {
 
 
 @pytest.mark.parametrize("why", PYTHON)
-def test_a_model_runs_in_a_process_of_its_own_and_one_line_says_why(native: Choosing, why: str) -> None:
+def test_a_model_runs_in_a_separate_process_and_one_line_has_the_reason(native: Choosing, why: str) -> None:
     settings, wasm, reason = PYTHON[why]
     line = native.load(f"in_python_{why}", settings, wasm)
     assert line.startswith(f"runs in Triton's Python backend: {reason}")
@@ -149,23 +149,23 @@ def test_the_python_engine_uses_the_executor_core(native: Choosing) -> None:
 @pytest.mark.parametrize("why", ["threads", "command"])
 def test_what_insists_on_native_and_cannot_be_is_not_loaded(native: Choosing, why: str) -> None:
     settings, wasm, reason = PYTHON[why]
-    told = native.refusal(f"insists_{why}", {**settings, "engine": "native"}, wasm)
-    assert f"wasm.engine is native, but {reason}" in told
-    assert "set wasm.engine to auto or python" in told
+    message = native.refusal(f"insists_{why}", {**settings, "engine": "native"}, wasm)
+    assert f"wasm.engine is native, but {reason}" in message
+    assert "set wasm.engine to auto or python" in message
 
 
-def test_an_unknown_engine_is_told_with_the_choices(native: Choosing, without: Choosing) -> None:
+def test_an_unknown_engine_is_reported_with_the_choices(native: Choosing, without: Choosing) -> None:
     for server in (native, without):
-        told = server.refusal("unknown", {"engine": "rust"})
-        assert "parameter wasm.engine is 'rust': use one of auto, native, python" in told
+        message = server.refusal("unknown", {"engine": "rust"})
+        assert "parameter wasm.engine is 'rust': use one of auto, native, python" in message
 
 
-def test_without_the_library_models_run_in_the_python_backend_and_one_line_says_so(without: Choosing) -> None:
+def test_without_the_library_models_run_in_the_python_backend_and_one_line_reports_it(without: Choosing) -> None:
     library = without.folder / "backends" / "wasm" / "libtriton_wasm.so"
     assert without.load("auto", {}).rstrip('"') == f"runs in Triton's Python backend: {library} does not exist"
-    told = without.refusal("insists", {"engine": "native"})
-    assert "wasm.engine is native, but Triton runs the model in its Python backend" in told
-    assert "without libtriton_wasm.so (`portalis install-backend` installs it)" in told
+    message = without.refusal("insists", {"engine": "native"})
+    assert "wasm.engine is native, but Triton runs the model in its Python backend" in message
+    assert "without libtriton_wasm.so (`portalis install-backend` installs it)" in message
 
 
 WRONG = {

@@ -36,7 +36,7 @@ kept, other = Program.load(COUNTING, isolation="instance"), Program.load(guests.
 
 @pytest.mark.usefixtures("_there_is_a_core")
 def test_a_child_answers_and_keeps_deadlines_with_programs_of_before_and_new_ones() -> None:
-    told = child(
+    message = child(
         FORK
         + """
 (result,) = echo.run_batch([X], borrow=True)
@@ -59,12 +59,12 @@ assert answer(echo, 6) == [6] * 4 and answer(kept)[0] == 3 and is_late(endless)
 print("served")
 """
     )
-    assert told == "served\n"
+    assert message == "served\n"
 
 
 @pytest.mark.usefixtures("_there_is_a_core")
 def test_a_child_that_is_forked_while_other_threads_work_does_not_hang() -> None:
-    told = child(
+    message = child(
         FORK
         + """
 stop = threading.Event()
@@ -85,12 +85,12 @@ assert answer(echo, 2) == [2] * 4
 print("served")
 """
     )
-    assert told == "served\n"
+    assert message == "served\n"
 
 
 @pytest.mark.usefixtures("executor")
-def test_a_deadline_holds_in_a_child_for_programs_of_before_whoever_executes_them() -> None:
-    told = child(
+def test_a_deadline_holds_in_a_child_for_programs_of_before_in_all_executors() -> None:
+    message = child(
         FORK
         + """
 assert answer(echo) == [1] * 4 and is_late(endless)
@@ -99,4 +99,4 @@ assert ended(fork(work)) == 0
 print("served")
 """
     )
-    assert told == "served\n"
+    assert message == "served\n"

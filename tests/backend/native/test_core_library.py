@@ -37,16 +37,16 @@ def go():
 
 
 def test_another_layout_of_wasmtimes_structs_falls_back_to_python() -> None:
-    told = child(TRY + "core_library.struct_sizes = lambda: 1\ngo()")
-    first, second = told.splitlines()
+    message = child(TRY + "core_library.struct_sizes = lambda: 1\ngo()")
+    first, second = message.splitlines()
     assert first == "PythonExecutor True 1"
     assert second.startswith("guests run in Python, because ")
     assert second.endswith("libwasm_core.so cannot be used: it was built for a different version of wasmtime")
 
 
 def test_a_wasmtime_without_the_functions_falls_back_to_python() -> None:
-    told = child(TRY + "core_library.Core.__init__.__defaults__ = (OTHER,)\ngo()")
-    first, second = told.splitlines()
+    message = child(TRY + "core_library.Core.__init__.__defaults__ = (OTHER,)\ngo()")
+    first, second = message.splitlines()
     assert first == "PythonExecutor True 1"
     assert second.endswith("has no wasm_config_new: a different version of wasmtime is needed")
 
@@ -61,8 +61,8 @@ def test_a_wasmtime_without_the_functions_falls_back_to_python() -> None:
     ids=["text", "empty", "another"],
 )
 def test_a_library_that_is_not_ours_falls_back_to_python(data: str, why: str) -> None:
-    told = child(TRY + f"instead({data})\ngo()")
-    first, second = told.splitlines()
+    message = child(TRY + f"instead({data})\ngo()")
+    first, second = message.splitlines()
     assert first == "PythonExecutor True 1"
     assert second.startswith("guests run in Python, because ")
     assert "libwasm_core.so cannot be used: " in second

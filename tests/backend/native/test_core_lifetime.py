@@ -28,7 +28,7 @@ def lend(program: Program, value: float) -> np.ndarray:
 
 
 def test_borrowed_outputs_stay_memory_after_their_program_is_gone() -> None:
-    told = child("""
+    message = child("""
 from tests.backend import guests
 lent = []
 for turn in range(30):
@@ -40,7 +40,7 @@ for turn in range(30):
     answer(Program.load(COUNTING))  # takes a slot that is free
 print(len(lent), {float(array.sum()) for array in lent}, core().instances() >= len(lent))
 """)
-    assert told.split("{")[0] == "30 " and "262144.0" in told and told.endswith("True\n")
+    assert message.split("{")[0] == "30 " and "262144.0" in message and message.endswith("True\n")
 
 
 def test_an_instance_goes_with_its_program_or_with_the_last_array_that_looks_into_it() -> None:
@@ -70,7 +70,7 @@ def test_a_thread_that_borrowed_and_ended_keeps_nothing() -> None:
     made.go_down_to(0)
 
 
-def test_borrowed_outputs_survive_when_their_instance_gives_way() -> None:
+def test_borrowed_outputs_survive_when_their_instance_is_evicted() -> None:
     made = Instances()
     with Program.load(ECHO) as program, Program.load(COUNTING) as other:
         lent = lend(program, 5)
@@ -144,8 +144,8 @@ def test_a_program_whose_last_name_goes_while_calls_run_is_freed_with_the_last_o
     made.go_down_to(0)
 
 
-def test_a_program_may_be_called_by_whoever_gets_its_lines() -> None:
-    told: list[str] = []
+def test_a_program_can_be_called_by_its_output_callback() -> None:
+    message: list[str] = []
     inner: list[list[float]] = []
     text = f"""(module (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
       {guests.PRELUDE} (data (i32.const 16) "a line")
@@ -156,10 +156,10 @@ def test_a_program_may_be_called_by_whoever_gets_its_lines() -> None:
     entry |= {"inputs": [guests.tensor("x")], "outputs": [guests.tensor("y")]}
 
     def line(_stream: str, text: str) -> None:
-        told.append(text)
-        if len(told) == 1:
+        message.append(text)
+        if len(message) == 1:
             inner.append(answer(program, 2))
-        if len(told) == 3:
+        if len(message) == 3:
             raise RuntimeError("of the caller's own")
 
     with Program.load(guests.wasm(text, entry), on_output=line) as program:
@@ -168,4 +168,4 @@ def test_a_program_may_be_called_by_whoever_gets_its_lines() -> None:
         with pytest.raises(RuntimeError, match="of the caller's own"):
             answer(program, 3)
         assert answer(program, 4) == [4] * 4
-    assert told == ["a line"] * 4
+    assert message == ["a line"] * 4

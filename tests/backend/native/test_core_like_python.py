@@ -49,7 +49,7 @@ def counted(program: Program) -> tuple[int, ...]:
     return stats.calls, stats.traps, stats.timeouts, stats.instances, stats.memory_high_water_bytes
 
 
-def told(program: Program, value: float = 1) -> str:
+def message(program: Program, value: float = 1) -> str:
     (spec,) = program.interface.inputs[:1]
     x = np.full((1, 4) if program.interface.max_batch_size else 4, value, F32)
     try:
@@ -100,31 +100,31 @@ def test_errors_and_backtraces_are_those_of_the_python_executor(end: str, names:
     wasm = NAMES[names](bytes(wasmtime.wat2wasm(DEEP.format(code=code, more=more))))
     native, python = both(wasm, Limits(timeout_s=0.3 if end == "no time" else PATIENCE_S))
     with native, python:
-        found = told(native)
-        assert found == told(python)
+        found = message(native)
+        assert found == message(python)
         assert ": " in found
         assert ("wasm backtrace:" in found) == (end != "exit")
 
 
 @pytest.mark.parametrize("number", [0, 2000, 2999])
-def test_of_more_names_than_a_plan_has_room_for_both_know_the_same(number: int) -> None:
+def test_of_more_names_than_fit_a_plan_both_know_the_same(number: int) -> None:
     functions = "".join(f"(func {'unreachable' if n == number else ''})" for n in range(3000))
     text = f"""(module {functions} (func (export "f") (param $x f32) (result f32) (call {number}) (local.get $x)))"""
     wasm = guests.named(bytes(wasmtime.wat2wasm(text)), {n: f"n{n:05}" + "n" * 100 for n in range(3001)})
     native, python = both(wasm)
     with native, python:
-        found = told(native)
-        assert found == told(python)
+        found = message(native)
+        assert found == message(python)
         assert (f"n{number:05}nnn" in found) == (number < 2500)
 
 
 @pytest.mark.parametrize("text", ["(start $end)", '(func (export "_initialize") (call $end))'])
-def test_an_instance_that_cannot_start_is_told_alike(text: str) -> None:
+def test_an_instance_that_cannot_start_is_reported_alike(text: str) -> None:
     for code in ("unreachable", "(loop $l (br $l))", "(call $end)"):
         wasm = bytes(wasmtime.wat2wasm(DEEP.format(code=code, more="")[:-1] + text + ")"))
         native, python = both(wasm, Limits(timeout_s=0.3 if "loop" in code else PATIENCE_S))
         with native, python:
-            assert told(native) == told(python) != "x"
+            assert message(native) == message(python) != "x"
             assert counted(native) == counted(python)
             assert core().stats(native._runner._program).calls == 1  # type: ignore[attr-defined]
 
@@ -147,7 +147,7 @@ def test_statistics_are_those_of_the_python_executor(wasm: bytes, isolation: str
     with native, python:
         for value in (1, 2, 7, 3, 40, 0, 7, 1):
             # where the guest was by then depends on the machine, for one that has 30 ms
-            first, second = (told(program, value).partition("\n")[0] for program in (native, python))
+            first, second = (message(program, value).partition("\n")[0] for program in (native, python))
             assert first == second
             x = {"x": np.full((2, 3), value, np.float64)}
             assert [type(p.run_batch([x])[0]).__name__ for p in (native, python)] == ["InputError"] * 2
@@ -156,7 +156,7 @@ def test_statistics_are_those_of_the_python_executor(wasm: bytes, isolation: str
             assert (own.calls, own.traps, own.timeouts) == counted(native)[:3]
 
 
-def test_a_process_with_as_many_instances_as_it_may_have_says_so_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_with_the_maximum_of_instances_reports_it_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     native, python = both(guests.echo(batch=8))
     with native, python:
         Made()
@@ -165,14 +165,14 @@ def test_a_process_with_as_many_instances_as_it_may_have_says_so_alike(monkeypat
         monkeypatch.setattr(instances, "MAX_INSTANCES", count)
         monkeypatch.setattr(instances, "WAIT_S", 0.0)
         with settings(instances=count, wait_s=0):
-            found = told(native)
-            assert found == told(python)
+            found = message(native)
+            assert found == message(python)
             assert f"cannot create another instance: this process has {count} (the maximum is {count})" in found
         assert answer(native) == [1] * 4
         assert native.stats.calls == 2
 
 
-def test_idle_instances_give_way_where_there_may_be_no_more() -> None:
+def test_idle_instances_are_evicted_at_the_maximum() -> None:
     Made()
     with Program.load(guests.echo(batch=8)) as program, Program.load(guests.echo(batch=8)) as other:
         for turn in range(20):
@@ -182,7 +182,7 @@ def test_idle_instances_give_way_where_there_may_be_no_more() -> None:
         assert other.stats.instances == program.stats.instances == 20
 
 
-def test_a_call_waits_for_room_that_comes_in_time_and_not_past_its_own() -> None:
+def test_a_call_waits_for_capacity_that_comes_in_time_and_not_past_its_own() -> None:
     Made()
     with Program.load(guests.echo(batch=8)) as program, Program.load(guests.echo(batch=8)) as other:
         (result,) = other.run_batch([{"x": np.ones((1, 4), F32)}], borrow=True)

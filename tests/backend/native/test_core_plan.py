@@ -102,17 +102,17 @@ def test_the_plan_of_these_tests_runs() -> None:
         (64, "<Q", (4 << 30) + 1),
     ],
 )
-def test_a_number_out_of_its_range_is_refused(at: int, form: str, value: int) -> None:
+def test_a_number_out_of_its_range_is_rejected(at: int, form: str, value: int) -> None:
     assert attempt(changed(a_plan(), at, form, value)) == REFUSED
 
 
-def test_other_structs_of_wasmtime_are_refused_by_name() -> None:
-    told = attempt(changed(a_plan(), 80, "<Q", struct_sizes() + 1))
-    assert told == "the structs of this wasmtime differ from those that the executor was built for"
+def test_other_structs_of_wasmtime_are_rejected_by_name() -> None:
+    message = attempt(changed(a_plan(), 80, "<Q", struct_sizes() + 1))
+    assert message == "the structs of this wasmtime differ from those that the executor was built for"
 
 
 @pytest.mark.parametrize("at", range(TEXTS_AT, TABLES_AT, 8))
-def test_a_text_that_lies_behind_the_machine_code_is_refused_since_that_is_not_kept(at: int) -> None:
+def test_a_text_that_is_after_the_machine_code_is_rejected_since_that_is_not_kept(at: int) -> None:
     block = bytearray(a_plan())
     end = len(block)
     block += b"a text\0\0"
@@ -122,21 +122,21 @@ def test_a_text_that_lies_behind_the_machine_code_is_refused_since_that_is_not_k
 
 
 @pytest.mark.parametrize("at", range(TEXTS_AT, TABLES_AT, 8))
-def test_a_text_with_no_nul_behind_it_is_refused(at: int) -> None:
+def test_a_text_with_no_nul_after_it_is_rejected(at: int) -> None:
     block = a_plan()
     size = struct.unpack_from("<I", block, at + 4)[0]
     assert attempt(changed(block, at + 4, "<I", (size - 1) & 0xFFFFFFFF)) == REFUSED
 
 
 @pytest.mark.parametrize("at", range(TABLES_AT, TABLES_AT + 16, 4))
-def test_a_table_that_lies_elsewhere_is_refused(at: int) -> None:
+def test_a_table_that_is_elsewhere_is_rejected(at: int) -> None:
     block = a_plan()
     place = struct.unpack_from("<I", block, at)[0]
     for other in (place + 4, len(block), len(block) - 8, 0xFFFFFFF8, 1 << 31):
         assert attempt(changed(block, at, "<I", other)) == REFUSED
 
 
-def test_a_plan_that_is_cut_at_any_field_is_refused() -> None:
+def test_a_plan_that_is_cut_at_any_field_is_rejected() -> None:
     block = a_plan()
     kept = struct.unpack_from("<I", block, struct.unpack_from("<I", block, TABLES_AT)[0])[0]
     for size in (*range(0, kept, 4), *range(kept, len(block), 4096), len(block) - 1):
@@ -147,7 +147,7 @@ def test_a_plan_that_is_cut_at_any_field_is_refused() -> None:
 
 
 def test_no_flipped_number_before_the_machine_code_ends_the_process() -> None:
-    told = child("""
+    message = child("""
 import struct
 from tests.backend.native import test_core_plan as t
 block = t.a_plan()
@@ -156,12 +156,12 @@ refused = 0
 for at in range(8, kept, 4):
     (value,) = struct.unpack_from("<I", block, at)
     for flipped in (value ^ 0xFFFFFFFF, value ^ 0x80000000, value + 8, 0):
-        told = t.attempt(t.changed(block, at, "<I", flipped & 0xFFFFFFFF))
-        refused += told == t.REFUSED
+        message = t.attempt(t.changed(block, at, "<I", flipped & 0xFFFFFFFF))
+        refused += message == t.REFUSED
 assert t.attempt(block) == "0"
 print(refused > 100, core().instances())
 """)
-    assert told == "True 0\n"
+    assert message == "True 0\n"
 
 
 def test_the_names_of_many_exports_are_found_in_no_time() -> None:

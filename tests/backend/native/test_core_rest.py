@@ -16,7 +16,7 @@ def _there_is_a_core() -> None:
     core()
 
 
-def test_an_instance_that_nobody_uses_is_let_go_and_one_that_keeps_a_state_is_not() -> None:
+def test_an_instance_that_is_unused_is_freed_and_one_that_keeps_a_state_is_not() -> None:
     made = Instances()
     with settings(period_s=0.02, rest_s=0.1):
         programs = [Program.load(guests.echo(batch=8)) for _ in range(3)]
@@ -56,7 +56,7 @@ answer(Program.load(WASM, limits=Limits(timeout_s=1)))
 
 
 def test_pages_of_free_slots_are_given_back_and_then_the_threads_sleep() -> None:
-    told = child(
+    message = child(
         LARGE
         + """
 def switches():
@@ -78,11 +78,11 @@ assert answer(Program.load(WASM, limits=Limits(timeout_s=1))) == [1] * 4  # a sl
 print("given back")
 """
     )
-    assert told == "given back\n"
+    assert message == "given back\n"
 
 
 def test_answers_are_right_while_free_slots_are_emptied() -> None:
-    told = child(
+    message = child(
         """
 from concurrent.futures import ThreadPoolExecutor
 from tests.backend import guests
@@ -101,7 +101,7 @@ with ThreadPoolExecutor(3) as threads: list(threads.map(work, range(3)))
 print("right")
 """
     )
-    assert told == "right\n"
+    assert message == "right\n"
 
 
 HUGE = """

@@ -1,4 +1,4 @@
-"""Which allocator gives room for tensors, and what a module without one is told."""
+"""The allocator for tensors, and the message for a module without one."""
 
 from __future__ import annotations
 
@@ -53,14 +53,14 @@ def why(info: ModuleInfo) -> str:
 
 
 @pytest.mark.parametrize("parts", [(), ('(memory (export "mem") 1)',), ('(func (export "memory"))',)])
-def test_a_module_without_an_exported_memory_is_told_to_export_it(parts: tuple[str, ...]) -> None:
+def test_a_module_without_an_exported_memory_is_advised_to_export_it(parts: tuple[str, ...]) -> None:
     assert why(module(*parts, PORTALIS)) == (
         "takes pointers, but exports no memory named 'memory' for the tensors: export it (wasm-ld does by default)"
     )
 
 
 @pytest.mark.parametrize("parts", [(), (MALLOC,), (NEW,)])
-def test_a_module_that_grows_its_memory_is_told_to_export_an_allocator(parts: tuple[str, ...]) -> None:
+def test_a_module_that_grows_its_memory_is_advised_to_export_an_allocator(parts: tuple[str, ...]) -> None:
     assert why(module(MEMORY, GROWS, *parts)) == (
         "takes pointers and grows its memory itself, so the host cannot determine which part is free: export an"
         " allocator (portalis_alloc, cabi_realloc, malloc with free, or AssemblyScript's __new, __pin, __unpin)"
@@ -69,8 +69,8 @@ def test_a_module_that_grows_its_memory_is_told_to_export_an_allocator(parts: tu
 
 def test_an_allocator_of_another_name_is_pointed_at() -> None:
     bindgen = '(func (export "__wbindgen_malloc") (param i32 i32) (result i32) (i32.const 8))'
-    told = why(module(MEMORY, GROWS, bindgen))
-    assert "'__wbindgen_malloc' has the type of portalis_alloc: if it allocates, export" in told
+    message = why(module(MEMORY, GROWS, bindgen))
+    assert "'__wbindgen_malloc' has the type of portalis_alloc: if it allocates, export" in message
     for other in (
         '(func (export "alloc") (param i32))',
         '(func (export "add") (param i32 i32) (result i32) (i32.const 8))',

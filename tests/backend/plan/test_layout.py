@@ -38,7 +38,7 @@ def test_a_block_says_how_long_it_is_and_begins_everything_at_a_multiple_of_eigh
     assert names == [(0, "add"), (7, "other")]
 
 
-def test_a_plan_has_as_many_names_as_there_is_room_for_and_none_is_long() -> None:
+def test_a_plan_has_as_many_names_as_fit_and_none_is_long() -> None:
     """A module may have a million functions, with names of megabytes."""
     block, names = packed([(i, "x" * 1_000_000 if i == 1 else f"f{i}" * 10) for i in range(50_000)])
     assert 1_000 < len(names) < 50_000 and [index for index, _ in names] == list(range(len(names)))
@@ -135,7 +135,7 @@ def test_core_dimensions_are_those_that_no_request_is_cut_in() -> None:
     assert [row[5] for row in found.all_tensors()] == [2, 2, 0]
 
 
-def test_code_comes_last_so_that_an_executor_keeps_only_what_lies_before() -> None:
+def test_code_comes_last_so_that_an_executor_keeps_only_what_is_before_it() -> None:
     block = layout.pack_plan(
         made(), CODE, names=[(0, "add"), (5, "more")], signals=False, struct_sizes=0, configuration="{}"
     )

@@ -23,7 +23,7 @@ NUMBERS = [dtype for dtype in DTYPES.values() if dtype.wasm]
 
 
 @given(st.lists(st.sampled_from(NUMBERS), min_size=2, max_size=MAX_OPERANDS), st.integers(1, 1 << 20))
-def test_chunks_lie_behind_the_header_aligned_and_apart(dtypes: list[DType], chunk: int) -> None:
+def test_chunks_are_after_the_header_aligned_and_apart(dtypes: list[DType], chunk: int) -> None:
     kinds = [dtype.wasm for dtype in dtypes]
     lowered = elementwise_loop.build_elementwise_loop(
         FuncType(tuple(kinds[:-1]), (kinds[-1],)), dtypes, None, "f", chunk
@@ -43,7 +43,7 @@ def test_chunks_lie_behind_the_header_aligned_and_apart(dtypes: list[DType], chu
 @pytest.mark.parametrize(
     ("parameters", "results"), [(0, 1), (1, 0), (MAX_OPERANDS, 1), (1, MAX_OPERANDS), (MAX_OPERANDS + 1, 0)]
 )
-def test_too_many_or_too_few_operands_are_refused_with_the_bound(parameters: int, results: int) -> None:
+def test_too_many_or_too_few_operands_are_rejected_with_the_bound(parameters: int, results: int) -> None:
     function = FuncType(("f32",) * parameters, ("f32",) * results)
     with pytest.raises(InterfaceError) as caught:
         elementwise_loop.build_elementwise_loop(function, [DTYPES["FP32"]] * (parameters + results), None, "f")

@@ -188,7 +188,7 @@ def test_a_float_becomes_the_nearest_integer_towards_zero_that_there_is(valtype:
 
 @pytest.mark.parametrize("dtype", INTEGERS, ids=str)
 @pytest.mark.parametrize("valtype", ["i32", "i64"])
-def test_an_integer_keeps_the_low_bits_that_there_is_room_for(valtype: str, dtype: DType) -> None:
+def test_an_integer_keeps_the_low_bits_that_fit(valtype: str, dtype: DType) -> None:
     size = CARRIERS[valtype].bits
     values = [0, 1, -1, 127, 128, 255, 256, -129, 32768, 65535, 65536, (1 << size - 1) - 1, -(1 << size - 1)]
     found = through(CARRIERS[valtype], valtype, dtype, np.array(values, CARRIERS[valtype].numpy)).tolist()

@@ -138,7 +138,7 @@ for module in MODULES.values():
 
 def test_a_module_has_the_same_plan_in_every_process() -> None:
     """The parts' machine code is found in the cache by their bytes."""
-    told = set()
+    message = set()
     for seed in ("1", "2"):
         done = subprocess.run(
             [sys.executable, "-c", DIGESTS],
@@ -148,13 +148,13 @@ def test_a_module_has_the_same_plan_in_every_process() -> None:
             timeout=PATIENCE_S,
             check=True,
         )
-        told.add(done.stdout)
+        message.add(done.stdout)
     here = "\n".join(
         " ".join(hashlib.sha256(each.wasm).hexdigest() for each in made(module, isolation).modules)
         for module in MODULES.values()
         for isolation in ISOLATIONS
     )
-    assert told == {here + "\n"}
+    assert message == {here + "\n"}
 
 
 def test_guests_that_differ_in_nothing_that_matters_have_the_same_bridge_loop_and_adapter() -> None:
@@ -196,7 +196,7 @@ def test_guests_that_differ_in_nothing_that_matters_have_the_same_bridge_loop_an
         ("gufunc with malloc", "instance", True, True, False, False),
     ],
 )
-def test_an_instance_is_kept_put_back_or_made_anew(
+def test_an_instance_is_kept_rewound_or_created_again(
     name: str, isolation: str, keep: bool, stateful: bool, rewinds: bool, joins: bool
 ) -> None:
     plan = made(MODULES[name], isolation)

@@ -44,7 +44,7 @@ REMEMBER = """(i32.store (local.get $y) (i32.load (i32.const {at})))
   (i32.store (i32.const {at}) (i32.add (i32.load (i32.const {at})) (i32.const 1)))"""
 
 
-def test_a_mutable_global_starts_anew() -> None:
+def test_a_mutable_global_starts_again() -> None:
     module = reporter(COUNT, "(global $n (mut i32) (i32.const 7))")
     assert calls(module) == [[7]] * 7
     assert calls(module, isolation="request") == [[7]] * 7
@@ -52,7 +52,7 @@ def test_a_mutable_global_starts_anew() -> None:
 
 
 @pytest.mark.parametrize("at", [16, 3000, 65532])
-def test_memory_below_and_above_the_tensors_starts_anew(at: int) -> None:
+def test_memory_below_and_above_the_tensors_starts_again(at: int) -> None:
     module = reporter(REMEMBER.format(at=at))
     assert calls(module) == [[0]] * 7
     assert calls(module, isolation="instance") == [[i] for i in range(7)]
@@ -66,7 +66,7 @@ def test_memory_below_and_above_the_tensors_starts_anew(at: int) -> None:
         ("f64", "(f64.const -2)", "f64.store"),
     ],
 )
-def test_globals_of_every_number_type_start_anew(valtype: str, initial: str, opcode: str) -> None:
+def test_globals_of_every_number_type_start_again(valtype: str, initial: str, opcode: str) -> None:
     body = (
         f"({opcode} (local.get $y) (global.get $n)) (global.set $n ({valtype}.add (global.get $n) ({valtype}.const 1)))"
     )
@@ -74,7 +74,7 @@ def test_globals_of_every_number_type_start_anew(valtype: str, initial: str, opc
     assert len({tuple(r) for r in results}) == 1
 
 
-def test_a_vector_global_starts_anew() -> None:
+def test_a_vector_global_starts_again() -> None:
     body = """(v128.store (local.get $y) (global.get $n))
       (global.set $n (i32x4.add (global.get $n) (i32x4.splat (i32.const 1))))"""
     assert calls(reporter(body, "(global $n (mut v128) (v128.const i32x4 1 2 3 4))", dims=4)) == [[1, 2, 3, 4]] * 7

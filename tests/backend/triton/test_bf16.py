@@ -34,6 +34,6 @@ def test_what_was_read_keeps_its_capsule_alive() -> None:
     wait_collected(lambda: seen() is None, "the array is held")
 
 
-def test_a_tensor_of_another_type_is_refused() -> None:
+def test_a_tensor_of_another_type_is_rejected() -> None:
     with pytest.raises(ValueError, match=r"not a bfloat16 tensor in host memory \(device 1, type 2\)"):
         capsule.read_bf16(np.ones(3, np.float32).__dlpack__())

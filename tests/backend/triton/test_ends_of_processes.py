@@ -97,9 +97,9 @@ def test_a_server_without_python_says_what_to_install(tmp_path: Path, wasm_backe
     ) as triton:
         server = Server(triton)
         answers(server, "bystander")
-        told = (
+        message = (
             "the planner cannot be started with /nowhere/python3: No such file or directory (PORTALIS_PYTHON names a "
             "Python with wasmtime and numpy)"
         )
-        assert server.log_has(f"wasm model bystander version 1: runs in Triton's Python backend: {told}")
-        assert server.log_has(f"wasm model insists version 1: {told}")
+        assert server.log_has(f"wasm model bystander version 1: runs in Triton's Python backend: {message}")
+        assert server.log_has(f"wasm model insists version 1: {message}")

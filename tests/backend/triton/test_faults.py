@@ -25,7 +25,7 @@ def still_serves(server: Server, model: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "code", "told"),
+    ("model", "code", "text"),
     [
         ("trapping", "INTERNAL", "entry 'portalis_infer': the guest trapped: wasm `unreachable` instruction executed"),
         ("overflowing", "INTERNAL", "call stack exhausted"),
@@ -37,11 +37,11 @@ def still_serves(server: Server, model: str) -> None:
         ("looping", "UNAVAILABLE", "longer than its time limit of 0.4 s"),
     ],
 )
-def test_a_hostile_guest_fails_its_own_request(server: Server, model: str, code: str, told: str) -> None:
+def test_a_hostile_guest_fails_its_own_request(server: Server, model: str, code: str, text: str) -> None:
     for _ in range(3):
         status, message = server.error(model, x=BAD)
         assert status == f"StatusCode.{code}"
-        assert told in message
+        assert text in message
         assert len(message) <= 4096
         still_serves(server, model)
 
@@ -78,7 +78,7 @@ def test_a_request_may_shorten_the_deadline_but_not_lengthen_it(
 
 
 @pytest.mark.parametrize(
-    ("parameters", "told"),
+    ("parameters", "text"),
     [
         ({"wasm.entry": "other"}, "request parameter wasm.entry is unknown: a request can set wasm.timeout_ms"),
         (
@@ -88,10 +88,10 @@ def test_a_request_may_shorten_the_deadline_but_not_lengthen_it(
         ({"wasm.timeout_ms": -5}, "use a number of milliseconds above 0"),
     ],
 )
-def test_bad_request_parameters_are_named(server: Server, parameters: dict[str, object], told: str) -> None:
+def test_bad_request_parameters_are_named(server: Server, parameters: dict[str, object], text: str) -> None:
     status, message = server.error("echo_fp32", {"parameters": parameters}, x=np.ones((1, 2), F32))
     assert status == "StatusCode.INVALID_ARGUMENT"
-    assert told in message
+    assert text in message
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_bad_request_parameters_are_named(server: Server, parameters: dict[str, 
         {"x": np.ones((1, 2), F32), "z": np.ones((1, 2), F32)},
     ],
 )
-def test_requests_that_do_not_fit_are_refused(server: Server, inputs: dict[str, Any]) -> None:
+def test_requests_that_do_not_fit_are_rejected(server: Server, inputs: dict[str, Any]) -> None:
     assert server.error("echo_fp32", **inputs)[0] == "StatusCode.INVALID_ARGUMENT"
     server.infer("echo_fp32", x=np.ones((1, 2), F32))
 

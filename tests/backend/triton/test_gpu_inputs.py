@@ -93,10 +93,10 @@ def test_memory_of_a_device_is_copied(reader: Path, tmp_path: Path) -> None:
         ("int cuInit(unsigned flags) { return 0; }", "libcuda.so.1 lacks functions"),
     ],
 )
-def test_a_driver_that_cannot_be_used_says_so(reader: Path, tmp_path: Path, driver: str, why: str) -> None:
+def test_a_driver_that_cannot_be_used_reports_it(reader: Path, tmp_path: Path, driver: str, why: str) -> None:
     assert read(reader, tmp_path, driver, "-DFAILS_INIT=100") == [why] * 6
 
 
 @pytest.mark.skipif(bool(ctypes.util.find_library("cuda")), reason="this machine has the driver")
-def test_a_host_without_a_driver_says_so(reader: Path, tmp_path: Path) -> None:
+def test_a_host_without_a_driver_reports_it(reader: Path, tmp_path: Path) -> None:
     assert read(reader, tmp_path, None) == ["this host has no libcuda.so.1"] * 6

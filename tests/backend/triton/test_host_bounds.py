@@ -61,7 +61,7 @@ def test_a_bool_is_0_or_1(server: Server) -> None:
     assert answer.view(np.uint8).tolist() == [0, 1, 1, 1]
 
 
-def test_an_argument_that_is_no_utf8_is_refused(server: Server) -> None:
+def test_an_argument_that_is_not_utf8_is_rejected(server: Server) -> None:
     args = np.array([[b"\xff\xfe"]], dtype=object)
     status, message = server.error("cat", stdin=STDIN, args=args)
     assert status == "StatusCode.INVALID_ARGUMENT" and "not UTF-8" in message

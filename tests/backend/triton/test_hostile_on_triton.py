@@ -43,7 +43,7 @@ class Attack:
 
     module: bytes
     code: str = ""
-    told: str = ""
+    text: str = ""
     recovers: bool = True
     config: str = BRIEFLY
 
@@ -118,7 +118,7 @@ def provoke(server: Server, model: str, attack: Attack) -> None:
         return
     status, message = server.error(model, x=BAD)
     assert status == f"StatusCode.{attack.code}"
-    assert attack.told in message
+    assert attack.text in message
 
 
 def neighbour_answers(server: Server) -> None:

@@ -47,9 +47,9 @@ def test_the_good_model_serves_beside_the_bad_ones(broken: tuple[str, bool]) -> 
 @pytest.mark.parametrize("engine", models.ENGINES)
 @pytest.mark.parametrize("name", models.BAD)
 def test_a_model_that_cannot_load_says_why_and_where(name: str, engine: str, broken: tuple[str, bool]) -> None:
-    told = models.BAD[name][2]
-    lines = [line for line in broken[0].splitlines() if told in line and f"{engine}_{name}" in line]
-    assert lines, f"nothing in the log about {name} says {told!r}"
+    message = models.BAD[name][2]
+    lines = [line for line in broken[0].splitlines() if message in line and f"{engine}_{name}" in line]
+    assert lines, f"nothing in the log about {name} says {message!r}"
     assert "Traceback" not in broken[0]
 
 

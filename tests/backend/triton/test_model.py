@@ -118,7 +118,7 @@ def model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
     monkeypatch.delitem(sys.modules, "portalis.backend.triton.model")
 
 
-def told(response: Response) -> Any:
+def message(response: Response) -> Any:
     if response.error is not None:
         return response.error.code, response.error.text
     return response.tensors[0].array.tolist()
@@ -131,7 +131,7 @@ def test_an_exception_of_one_request_is_its_own(model: Any, caplog: pytest.LogCa
     for _ in range(2):
         with caplog.at_level(logging.ERROR):
             responses = model.execute([Request(v) for v in (1, 7, 2, 13, 3)])  # 7 cannot be read, 13 not be sent
-        assert [told(r) for r in responses] == [[[1]], INTERNAL, [[2]], INTERNAL, [[3]]]
+        assert [message(r) for r in responses] == [[[1]], INTERNAL, [[2]], INTERNAL, [[3]]]
         assert "RuntimeError: a bug" in caplog.text and "MemoryError: no shared memory" in caplog.text
 
 

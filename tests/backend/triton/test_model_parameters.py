@@ -105,7 +105,7 @@ LIST = ", ".join(KEYS)
 
 
 @pytest.mark.parametrize(
-    ("key", "text", "told"),
+    ("key", "text", "message"),
     [
         ("entry", "", "it is empty"),
         ("signature", "", "it is empty"),
@@ -131,11 +131,11 @@ LIST = ", ".join(KEYS)
         ("trusted", "yes", "use true or false"),
     ],
 )
-def test_a_bad_value_is_quoted_with_what_to_use(key: str, text: str, told: str) -> None:
-    assert refused(parameters(**{key: text})) == f"parameter wasm.{key} is {text!r}: {told}"
+def test_a_bad_value_is_quoted_with_what_to_use(key: str, text: str, message: str) -> None:
+    assert refused(parameters(**{key: text})) == f"parameter wasm.{key} is {text!r}: {message}"
 
 
-def test_an_unknown_parameter_is_told_with_the_nearest_and_the_list() -> None:
+def test_an_unknown_parameter_is_reported_with_the_nearest_and_the_list() -> None:
     assert refused(parameters(time_out_ms="5")) == (
         f"parameter wasm.time_out_ms is unknown (did you mean wasm.timeout_ms?); the parameters are {LIST}"
     )
@@ -143,14 +143,14 @@ def test_an_unknown_parameter_is_told_with_the_nearest_and_the_list() -> None:
     assert refused({far: ""}) == f"parameter {far} is unknown; the parameters are {LIST}"
 
 
-def test_all_bad_parameters_are_told_at_once() -> None:
+def test_all_bad_parameters_are_reported_together() -> None:
     assert refused({**parameters(threads="0", trusted="1"), "wasm.entry": {}}) == (
         "parameter wasm.threads is '0': use a number from 1 to 64; parameter wasm.trusted is '1': use true or false;"
         " parameter wasm.entry is '': it is empty"
     )
 
 
-def test_a_size_that_the_limits_forbid_is_told_by_them() -> None:
+def test_a_size_that_the_limits_forbid_is_identified_by_them() -> None:
     assert refused(parameters(max_memory_bytes="5GiB", max_stack_bytes="5MiB")) == (
         "max_memory_bytes must be at most 4 GiB (wasm32), not 5368709120;"
         " max_stack_bytes must be at most 4 MiB, not 5242880"
@@ -208,7 +208,7 @@ def test_a_request_may_set_its_time_limit(given_: dict[str, object], seconds: fl
 
 
 @pytest.mark.parametrize(
-    ("given_", "told"),
+    ("given_", "message"),
     [
         (
             {"wasm.threads": 2},
@@ -225,10 +225,10 @@ def test_a_request_may_set_its_time_limit(given_: dict[str, object], seconds: fl
         ({"wasm.timeout_ms": -1}, "request parameter wasm.timeout_ms is -1: use a number of milliseconds above 0"),
     ],
 )
-def test_a_bad_parameter_of_a_request_is_named(given_: dict[str, object], told: str) -> None:
+def test_a_bad_parameter_of_a_request_is_named(given_: dict[str, object], message: str) -> None:
     with pytest.raises(SettingsError) as caught:
         parse_request_timeout(json.dumps(given_))
-    assert str(caught.value) == told
+    assert str(caught.value) == message
 
 
 # -- the model's configuration and its module --------------------------------------------------------------------------
@@ -363,7 +363,7 @@ def test_a_configuration_that_fits_passes(config: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("config", "told"),
+    ("config", "message"),
     [
         ({"input": [item("o", "TYPE_STRING", [1])]}, "input 'x' of the module is missing in config.pbtxt"),
         ({"output": [item("yy", "TYPE_INT64")]}, "the module has no output 'yy' (did you mean 'y'?)"),
@@ -385,8 +385,8 @@ def test_a_configuration_that_fits_passes(config: dict[str, Any]) -> None:
         ),
     ],
 )
-def test_a_configuration_that_contradicts_the_module_is_told(config: dict[str, Any], told: str) -> None:
-    assert contradiction(echo(), config) == told
+def test_a_configuration_that_contradicts_the_module_is_reported(config: dict[str, Any], message: str) -> None:
+    assert contradiction(echo(), config) == message
 
 
 def test_a_batch_size_needs_a_batch_dimension_or_loops() -> None:
@@ -460,7 +460,7 @@ def test_a_model_is_read_from_its_version_folder(tmp_path: Path) -> None:
     assert read_model({"default_model_filename": "other.wasm"}, tmp_path).path == tmp_path / "other.wasm"
 
 
-def test_a_missing_model_is_told_with_what_is_there(tmp_path: Path) -> None:
+def test_a_missing_model_is_reported_with_what_is_there(tmp_path: Path) -> None:
     with pytest.raises(ModuleError) as caught:
         read_model({}, tmp_path)
     assert str(caught.value) == f"{tmp_path / 'model.wasm'} is missing"
@@ -473,7 +473,7 @@ def test_a_missing_model_is_told_with_what_is_there(tmp_path: Path) -> None:
     )
 
 
-def test_bad_settings_and_bad_modules_of_a_model_are_told(tmp_path: Path) -> None:
+def test_bad_settings_and_bad_modules_of_a_model_are_reported(tmp_path: Path) -> None:
     path = tmp_path / "model.wasm"
     path.write_bytes(b"\0asm\x02\0\0\0")
     with pytest.raises(SettingsError, match="^parameter wasm.threads is 'many'"):
@@ -483,17 +483,17 @@ def test_bad_settings_and_bad_modules_of_a_model_are_told(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("key", "text", "told"),
+    ("key", "text", "message"),
     [
         ("args", "[" * 100_000, "it is nested too deeply"),
         ("threads", "²", "use a number from 1 to 64"),
         ("threads", "9" * 5000, "use a number from 1 to 64"),
     ],
 )
-def test_hostile_values_are_refused_like_others(key: str, text: str, told: str) -> None:
+def test_hostile_values_are_rejected_like_others(key: str, text: str, message: str) -> None:
     with pytest.raises(SettingsError) as caught:
         parse_parameters({f"wasm.{key}": {"string_value": text}})
-    assert str(caught.value).endswith(told)
+    assert str(caught.value).endswith(message)
 
 
 @pytest.mark.parametrize("name", ["inf", "nan", "1_0"])
@@ -508,6 +508,6 @@ def test_a_name_that_python_takes_for_a_number_stays_a_name(name: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["wasm.timeout_ms", '["wasm.timeout_ms"]'])
-def test_request_parameters_that_are_no_object_are_refused(text: str) -> None:
+def test_request_parameters_that_are_no_object_are_rejected(text: str) -> None:
     with pytest.raises(SettingsError, match="the request's parameters are not a JSON object"):
         parse_request_timeout(text)

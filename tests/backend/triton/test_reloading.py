@@ -107,9 +107,9 @@ def test_a_native_model_that_is_unloaded_while_it_answers_ends_with_its_last_ans
         with reloading.Load(server, model.name, scrape=False) as clients:
             until(lambda: clients.answered > 20, lambda: dict(clients.failed), every_s=0.005)
             client.unload_model(model.name)
-        assert not [told for told in clients.failed if "unknown model" not in told and "not ready" not in told], (
-            clients.failed
-        )
+        assert not [
+            message for message in clients.failed if "unknown model" not in message and "not ready" not in message
+        ], clients.failed
     assert server.running()
 
 

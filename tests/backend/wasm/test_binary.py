@@ -114,12 +114,12 @@ def test_an_unsigned_integer_is_read_as_it_was_written(value: int) -> None:
 
 
 @given(value=st.integers(1 << 32, (1 << 35) - 1))
-def test_an_integer_above_32_bits_is_refused(value: int) -> None:
+def test_an_integer_above_32_bits_is_rejected(value: int) -> None:
     with pytest.raises(Truncated, match=r"^an integer is too large at offset 0x0$"):
         reader(emit.unsigned(value)).unsigned()
 
 
-def test_an_integer_that_never_ends_is_refused_where_it_began() -> None:
+def test_an_integer_that_never_ends_is_rejected_where_it_began() -> None:
     read = reader(b"\0" + b"\x80" * 20)
     read.byte()
     with pytest.raises(Truncated, match=r"^an integer is too long at offset 0x1$") as caught:
@@ -159,7 +159,7 @@ def test_a_constant_is_what_the_running_code_returns(value: int) -> None:
         assert abs(expected - value) <= abs(value) * 1e-7
 
 
-def test_a_name_is_read_whole_or_refused_where_it_began() -> None:
+def test_a_name_is_read_whole_or_rejected_where_it_began() -> None:
     assert reader(emit.name("größe")).name() == "größe"
     with pytest.raises(Truncated, match=r"^a name is not UTF-8 at offset 0x0$"):
         reader(b"\x02\xff\xfe").name()
@@ -167,7 +167,7 @@ def test_a_name_is_read_whole_or_refused_where_it_began() -> None:
         reader(b"\x05ab").name()
 
 
-def test_a_list_of_types_longer_than_the_bytes_is_refused_before_anything_is_made() -> None:
+def test_a_list_of_types_longer_than_the_bytes_is_rejected_before_anything_is_made() -> None:
     huge = emit.section(1, b"\x01\x60" + emit.unsigned(0xFFFFFFFF) + b"ab")
     with pytest.raises(ModuleError, match=r": 4294967295 items are announced, 2 bytes are left at offset 0x11 "):
         read_module(HEADER + huge)
@@ -356,7 +356,7 @@ def test_a_body_belongs_to_a_defined_function_only() -> None:
     assert [info.body(i) for i in (0, 1, 2)] == [None, bytes([0, 0x41, 7, 0x1A, 0x0B]), None]
 
 
-def test_a_body_longer_than_its_section_is_refused_by_name() -> None:
+def test_a_body_longer_than_its_section_is_rejected_by_name() -> None:
     data = EMPTY_TYPE + emit.section(3, b"\x01\0") + emit.section(10, b"\x01\x09\0\x0b")
     with pytest.raises(
         ModuleError,
@@ -452,7 +452,7 @@ def test_the_walk_steps_over_every_shape_of_immediate() -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "told"),
+    ("code", "message"),
     [
         (b"\xff", "instruction 0xff at 0x0 is unknown"),
         (b"\x01\x06", "instruction 0x6 at 0x1 is unknown"),
@@ -460,8 +460,8 @@ def test_the_walk_steps_over_every_shape_of_immediate() -> None:
         (b"\xfd\x94\x02", "SIMD instruction 276 is unknown"),
     ],
 )
-def test_an_unknown_instruction_is_named_with_its_place(code: bytes, told: str) -> None:
-    with pytest.raises(ValueError, match=f"^{told}$"):
+def test_an_unknown_instruction_is_named_with_its_place(code: bytes, message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{message}$"):
         list(walk(reader(code)))
 
 
@@ -560,7 +560,7 @@ def test_no_body_makes_the_leaf_test_fail(code: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "told"),
+    ("data", "message"),
     [
         (b"", "the module is empty, not a WebAssembly module"),
         (
@@ -597,17 +597,17 @@ def test_no_body_makes_the_leaf_test_fail(code: bytes) -> None:
         ),
     ],
 )
-def test_what_the_bytes_are_instead_is_told(data: bytes, told: str) -> None:
+def test_what_the_bytes_are_instead_is_reported(data: bytes, message: str) -> None:
     with pytest.raises(ModuleError) as caught:
         read_module(data)
-    assert str(caught.value) == told
+    assert str(caught.value) == message
 
 
 def test_a_bad_file_is_named_with_its_path(tmp_path: Path) -> None:
     empty, cut = tmp_path / "empty.wasm", tmp_path / "cut.wasm"
     empty.touch()
     cut.write_bytes(guests.wasm(guests.ADD)[:20])
-    for path, told in (
+    for path, message in (
         (empty, f"{empty} is empty, not a WebAssembly module"),
         (tmp_path, f"{tmp_path} is not a regular file"),
         (tmp_path / "no.wasm", f"{tmp_path / 'no.wasm'} cannot be read: No such file or directory"),
@@ -621,7 +621,7 @@ def test_a_bad_file_is_named_with_its_path(tmp_path: Path) -> None:
     ):
         with pytest.raises(ModuleError) as caught:
             read_module(path)
-        assert str(caught.value) == told
+        assert str(caught.value) == message
 
 
 def test_bytearrays_and_views_are_bytes_too() -> None:
@@ -634,7 +634,7 @@ ONE_FUNCTION = EMPTY_TYPE + emit.section(3, b"\x01\0")
 
 
 @pytest.mark.parametrize(
-    ("sections", "told"),
+    ("sections", "message"),
     [
         (b"\x0e\0", "section 14 is unknown at offset 0x8"),
         (EMPTY_TYPE * 2, "section 1 is repeated or out of order at offset 0xe"),
@@ -658,26 +658,26 @@ ONE_FUNCTION = EMPTY_TYPE + emit.section(3, b"\x01\0")
         (emit.section(7, b"\x01\x01m\x02\0"), "export 'm' names memory 0, which does not exist at offset 0xd"),
     ],
 )
-def test_a_malformed_section_is_told_with_its_offset(sections: bytes, told: str) -> None:
+def test_a_malformed_section_is_reported_with_its_offset(sections: bytes, message: str) -> None:
     data = HEADER + sections
     with pytest.raises(ModuleError) as caught:
         read_module(data, "m.wasm")
-    assert str(caught.value) == f"m.wasm is not a whole WebAssembly module: {told} (the file has {len(data)} bytes)"
+    assert str(caught.value) == f"m.wasm is not a whole WebAssembly module: {message} (the file has {len(data)} bytes)"
 
 
 @pytest.mark.parametrize(
-    ("sections", "told", "key"),
+    ("sections", "message", "key"),
     [
         (emit.section(1, b"\x01\x5f"), "type form 0x5f at offset 0xb", "gc"),
         (emit.section(1, b"\x01\x60\x01\x40\0"), "value type 0x40 at offset 0xd", "unknown"),
     ],
 )
-def test_a_proposal_that_is_not_supported_is_not_called_damage(sections: bytes, told: str, key: str) -> None:
+def test_a_proposal_that_is_not_supported_is_not_called_damage(sections: bytes, message: str, key: str) -> None:
     with pytest.raises(ModuleError) as caught:
         read_module(HEADER + sections, "m.wasm")
     proposal = proposals.PROPOSALS_BY_KEY[key]
     assert str(caught.value) == (
-        f"m.wasm cannot be loaded: it uses {proposal.name}, which the sandbox disables ({told}): {proposal.remedy}"
+        f"m.wasm cannot be loaded: it uses {proposal.name}, which the sandbox disables ({message}): {proposal.remedy}"
     )
 
 
@@ -712,7 +712,7 @@ def outcome(use: Callable[[], Any]) -> str | None:
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
-def test_a_cut_module_is_refused_by_name_wherever_it_is_cut(path: Path) -> None:
+def test_a_cut_module_is_rejected_by_name_wherever_it_is_cut(path: Path) -> None:
     data = path.read_bytes()
     whole = read_module(data)
     bounds = {len(HEADER), len(data), *(section.start for section in whole.sections)}
@@ -720,8 +720,8 @@ def test_a_cut_module_is_refused_by_name_wherever_it_is_cut(path: Path) -> None:
     for cut in sorted({*range(4, min(len(data), 300)), *(b + d for b in bounds for d in (-1, 0, 1)), len(data) // 2}):
         if cut >= len(data):
             continue
-        told = outcome(lambda cut=cut: discover(read_module(data[:cut], "cut.wasm"), where="cut.wasm"))  # type: ignore[misc]
-        assert told is None or re.match(r"cut\.wasm[ :]", told), told
+        message = outcome(lambda cut=cut: discover(read_module(data[:cut], "cut.wasm"), where="cut.wasm"))  # type: ignore[misc]
+        assert message is None or re.match(r"cut\.wasm[ :]", message), message
 
 
 @settings(deadline=None, max_examples=300)
@@ -736,8 +736,8 @@ def test_flipped_bytes_give_an_error_or_a_result(path: Path, flips: list[tuple[i
     size = read_module(bytes(data)).sections[-1 if outside else 5].end
     for at, mask in flips:
         data[at % size] ^= mask
-    told = outcome(lambda: discover(read_module(bytes(data), "bad.wasm"), where="bad.wasm"))
-    assert told is None or told.startswith("bad.wasm")
+    message = outcome(lambda: discover(read_module(bytes(data), "bad.wasm"), where="bad.wasm"))
+    assert message is None or message.startswith("bad.wasm")
 
 
 @settings(deadline=None, max_examples=100)
@@ -756,9 +756,9 @@ def test_what_wasmtime_accepts_is_read_the_same_way(flips: list[tuple[int, int]]
 @settings(deadline=None, max_examples=200)
 @given(tail=st.binary(max_size=80))
 def test_random_sections_give_an_error_or_a_result(tail: bytes) -> None:
-    told = outcome(lambda: read_module(HEADER + tail, "r.wasm"))
-    assert told is None or re.match(
-        r"r\.wasm is not a whole .* at offset 0x[0-9a-f]+ \(the file has \d+ bytes\)$", told
+    message = outcome(lambda: read_module(HEADER + tail, "r.wasm"))
+    assert message is None or re.match(
+        r"r\.wasm is not a whole .* at offset 0x[0-9a-f]+ \(the file has \d+ bytes\)$", message
     )
 
 
@@ -825,13 +825,13 @@ def test_an_integer_has_at_most_the_bytes_that_its_bits_need() -> None:
         Reader(b"\x80\x80\x80\x80\x80\x00", 0, 6).unsigned()
 
 
-def test_an_empty_code_section_is_told() -> None:
+def test_an_empty_code_section_is_reported() -> None:
     info = read_module(emit.module(EMPTY_TYPE, emit.section(10, b"")), "m.wasm")
     with pytest.raises(ModuleError, match=r"^m\.wasm has a code section that cannot be read: the bytes end"):
         list(info.bodies())
 
 
-def test_a_path_with_a_nul_is_told() -> None:
+def test_a_path_with_a_nul_is_reported() -> None:
     with pytest.raises(ModuleError, match="cannot be read"):
         read_module("a\0b")
 
@@ -845,7 +845,7 @@ def test_a_view_that_cannot_be_written_to_is_read_in_place() -> None:
     data.append(0)
 
 
-def test_more_types_and_exports_than_any_compiler_writes_are_refused_before_they_are_read() -> None:
+def test_more_types_and_exports_than_any_compiler_writes_are_rejected_before_they_are_read() -> None:
     many = emit.section(3, bytes(MAX_METADATA_BYTES + 1))
     with pytest.raises(ModuleError, match=r"m\.wasm is not accepted: its types, .* take more than 16,777,216 bytes"):
         read_module(HEADER + many, "m.wasm")
@@ -866,7 +866,7 @@ def test_a_section_has_as_many_items_as_wasmtime_lets_it_have() -> None:
         read_module(too_long, "m.wasm")
 
 
-def test_more_sections_than_any_compiler_writes_are_refused() -> None:
+def test_more_sections_than_any_compiler_writes_are_rejected() -> None:
     assert len(read_module(HEADER + b"\0\1\0" * MAX_SECTIONS).custom_sections) == MAX_SECTIONS
     with pytest.raises(ModuleError, match=r"m\.wasm is not accepted: it has more than 100,000 sections"):
         read_module(HEADER + b"\0\1\0" * (MAX_SECTIONS + 1), "m.wasm")

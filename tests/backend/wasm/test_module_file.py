@@ -38,7 +38,7 @@ def refusal(read: Callable[[], object]) -> str:
     return str(caught.value)
 
 
-def test_what_is_no_regular_file_is_refused_at_once(tmp_path: Path) -> None:
+def test_what_is_no_regular_file_is_rejected_at_once(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     (tmp_path / "link").symlink_to("fifo")
     for wrong in (tmp_path, tmp_path / "fifo", tmp_path / "link", Path("/dev/zero")):
@@ -46,23 +46,23 @@ def test_what_is_no_regular_file_is_refused_at_once(tmp_path: Path) -> None:
             assert refusal(read) == f"{wrong} is not a regular file"
 
 
-def test_what_cannot_be_opened_is_told_with_the_reason(tmp_path: Path) -> None:
+def test_what_cannot_be_opened_is_reported_with_the_reason(tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
     (tmp_path / "loop").symlink_to("loop")
-    for name, told in (
+    for name, message in (
         ("empty", f"{tmp_path}/empty is empty, not a WebAssembly module"),
         ("none", f"{tmp_path}/none cannot be read: No such file or directory"),
         ("empty/x", f"{tmp_path}/empty/x cannot be read: Not a directory"),
         ("loop", f"{tmp_path}/loop cannot be read: Too many levels of symbolic links"),
     ):
-        assert refusal(lambda: read_file(tmp_path / name)) == told  # noqa: B023
+        assert refusal(lambda: read_file(tmp_path / name)) == message  # noqa: B023
     assert refusal(lambda: read_file("a\0b")) == "'a\\x00b' cannot be read: embedded null byte"
 
 
 def test_a_file_above_the_limit_is_not_read(path: Path) -> None:
     assert read_file(path, len(ADD)) == ADD
-    told = f"{path} has {len(ADD)} bytes, more than the limit of {len(ADD) - 1} (raise it)"
-    assert refusal(lambda: read_file(path, len(ADD) - 1, "raise it")) == told
+    message = f"{path} has {len(ADD)} bytes, more than the limit of {len(ADD) - 1} (raise it)"
+    assert refusal(lambda: read_file(path, len(ADD) - 1, "raise it")) == message
     os.truncate(path, 1 << 33)  # a sparse file
     assert "more than the limit of 1073741824" in refusal(lambda: read_module(path))
     assert "raise Limits.max_module_bytes" in refusal(lambda: Program.load(path))
@@ -167,8 +167,8 @@ def test_a_module_that_is_written_in_place_again_and_again_kills_no_reader(tmp_p
 def test_bytes_of_any_kind_are_loaded(kind: Callable[[bytes], bytes]) -> None:
     with Program.load(kind(ADD)) as program:
         assert program.run({"a": 1.0, "b": 2.0})["y"] == 3.0
-    told = "the module has 59 bytes, more than the limit of 10 (raise Limits.max_module_bytes)"
-    assert refusal(lambda: Program.load(kind(ADD), limits=Limits(max_module_bytes=10))) == told
+    message = "the module has 59 bytes, more than the limit of 10 (raise Limits.max_module_bytes)"
+    assert refusal(lambda: Program.load(kind(ADD), limits=Limits(max_module_bytes=10))) == message
     assert refusal(lambda: Program.load(kind(b""))) == "the module is empty, not a WebAssembly module"
 
 

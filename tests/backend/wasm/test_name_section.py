@@ -108,7 +108,7 @@ def test_an_entry_may_have_any_name(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [*NAMES[:5], "m" * 60_000])
-def test_imports_and_exports_with_such_names_are_refused_in_a_short_message(name: str) -> None:
+def test_imports_and_exports_with_such_names_are_rejected_in_a_short_message(name: str) -> None:
     wasm = emit.module(
         emit.section(1, emit.vector([emit.func_type((), ())])),
         emit.section(2, emit.vector([emit.name(name) + emit.name(name) + b"\0\0"] * 50)),
@@ -151,7 +151,7 @@ def test_a_function_without_a_name_has_its_number() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "message"),
     [
         ("_ZN4core9panicking5panic17h0123456789abcdefE", "core::panicking::panic"),
         ("_ZN3foo3barEv", "foo::bar"),
@@ -167,8 +167,8 @@ def test_a_function_without_a_name_has_its_number() -> None:
         ("plain", "plain"),
     ],
 )
-def test_only_names_that_are_written_out_are_demangled(name: str, told: str) -> None:
-    assert demangled(name) == told
+def test_only_names_that_are_written_out_are_demangled(name: str, message: str) -> None:
+    assert demangled(name) == message
 
 
 def test_names_are_found_by_index_and_malformed_sections_have_those_before() -> None:
