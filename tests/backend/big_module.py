@@ -80,7 +80,7 @@ def slow_module(functions: int = 4000) -> bytes:
 
 
 def hungry_module() -> bytes:
-    """Five kilobytes that take gigabytes to compile: loops that carry hundreds of values each."""
+    """A module of five kilobytes that needs gigabytes to compile: loops that carry hundreds of values each."""
     values = 400
     wide = b"\x60" + leb(values) + b"\x7f" * values + leb(values) + b"\x7f" * values
     loops = b"\x03\x01\x41\x00\x0d\x00\x0b" * 600

@@ -23,7 +23,7 @@ GUFUNC: dict[str, object] = {
 
 @dataclass(frozen=True)
 class Bad:
-    """A module, what is said of it, the kind of the problem, and the limit that a setting could raise."""
+    """A module with its error message, the kind of the problem, and the limit that a setting could raise."""
 
     module: bytes
     message: str

@@ -14,8 +14,11 @@ EXECUTORS = ("python", "core")
 
 @pytest.fixture(scope="module", params=EXECUTORS)
 def executor(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Which executor runs the programs that a test loads, in processes that it starts as well. A file says
-    ``pytestmark = pytest.mark.usefixtures("executor")``, and fixtures of a module that load a program take it."""
+    """Selects the executor of the programs that a test loads, also in processes that it starts.
+
+    A file declares ``pytestmark = pytest.mark.usefixtures("executor")``, and module fixtures that load a program
+    request it.
+    """
     name: str = request.param
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PORTALIS_EXECUTOR", name)

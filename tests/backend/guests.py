@@ -144,7 +144,7 @@ CAT = """(module
 
 
 def cxx_bomb(levels: int = 17) -> str:
-    """A C++ name of some hundred bytes that stands for 2 ** `levels` types."""
+    """A C++ name of some hundred bytes that expands to 2 ** `levels` types."""
     digits = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
     return "_Z1f1AIiiE" + "".join(f"S_IS{digits[i]}_S{digits[i]}_E" for i in range(levels))
 

@@ -1,4 +1,4 @@
-"""Guests that put the host to work: they sleep, lie about sizes, flood their outputs, or never end."""
+"""Guests that cause work for the host: they sleep, report wrong sizes, flood their outputs, or never end."""
 
 from __future__ import annotations
 

@@ -12,8 +12,10 @@ T = TypeVar("T")
 
 
 def in_time(check: Callable[[float], T], first_s: float) -> T:
-    """What `check` returns under a time limit in seconds that is long enough for its good requests: it raises
-    GuestTimeout where one of them was late, as on a busy machine, and is called again with a longer limit."""
+    """The result of `check` under a time limit in seconds that is long enough for its good requests.
+
+    It raises GuestTimeout if one of them was late, as on a busy machine, and is called again with a longer limit.
+    """
     limit_s = first_s
     while True:
         try:

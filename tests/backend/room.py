@@ -29,7 +29,7 @@ _TOO_LITTLE = 1 << 30  # a memory reserves 4 GiB
 
 
 def answer(program: Program) -> list[float]:
-    """What `program`, a guest of x and y, answers to X."""
+    """The result of `program`, a guest of x and y, for X."""
     (result,) = program.run_batch([X], borrow=True)
     assert not isinstance(result, Exception), result
     return [float(value) for value in result["y"][0]]
@@ -37,7 +37,7 @@ def answer(program: Program) -> list[float]:
 
 @contextlib.contextmanager
 def slots_taken(count: int = MORE_THAN_THE_POOL) -> Iterator[None]:
-    """`count` instances are kept that give way to none, because their programs count on them."""
+    """Keeps `count` instances that cannot be evicted, because their programs are stateful."""
     programs = [Program.load(COUNTING, isolation="instance") for _ in range(count)]
     try:
         for program in programs:

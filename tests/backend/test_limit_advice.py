@@ -1,4 +1,4 @@
-"""What an error says of a limit exists in the tool at hand, and following it helps."""
+"""The remediation of an error about a limit names a setting of the tool, and following it helps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a guest gives back costs the host a bounded amount: bytes, elements, lines, and time under the call's deadline."""
+"""Outputs of a guest cost the host a bounded amount: bytes, elements, lines, and time under the call's deadline."""
 
 from __future__ import annotations
 

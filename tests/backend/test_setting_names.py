@@ -1,4 +1,4 @@
-"""What an error of loading a module advises is in the words of the tool at hand, and of no other."""
+"""The remediation of an error of loading a module names settings of the tool, and of no other tool."""
 
 from __future__ import annotations
 

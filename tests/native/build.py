@@ -33,7 +33,7 @@ OWN = ("scarce", "fake_triton")
 
 
 def built(clang: str) -> Path:
-    """The folder with all of it, which is made where there is none of these sources and this compiler."""
+    """The build directory, which is created if it does not exist for these sources and this compiler."""
     version = subprocess.run([clang, "--version"], capture_output=True, check=True).stdout
     digest = hashlib.sha256(version)
     sources = [*SOURCES.glob("*.[ch]"), *HERE.glob("*.[ch]"), HERE / "build.py", ROOT / "backend/adapter/control.h"]
@@ -108,5 +108,5 @@ def _backend(folder: Path, built: Path) -> None:
 
 
 def environment(**more: str) -> dict[str, str]:
-    """What the built programs run with."""
+    """The environment of the built programs."""
     return os.environ | OPTIONS | {"PORTALIS_PYTHON": sys.executable} | more

@@ -29,7 +29,7 @@ def command(folder: Path, name: str, *options: str) -> list[str]:
 
 
 def seeds(folder: Path, name: str) -> list[str]:
-    """Where inputs to begin with are: those that were kept, and plans as the planner makes them."""
+    """The directories with initial inputs: inputs kept from earlier runs, and plans of the planner."""
     return [str(SEEDS / name), *([str(folder / "wasm" / "plans")] if name == "plan" else [])]
 
 
@@ -54,7 +54,7 @@ def main() -> int:
 
 
 def _minimise(folder: Path, name: str, corpus: Path) -> None:
-    """Of all inputs, the few that reach as much as all of them."""
+    """Select the fewest inputs that reach the same code as all of them."""
     shutil.rmtree(SEEDS / name, ignore_errors=True)
     (SEEDS / name).mkdir(parents=True)
     run = command(folder, name, "-merge=1", str(SEEDS / name), str(corpus))

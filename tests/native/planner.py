@@ -1,6 +1,7 @@
-"""Stands in for the helper that plans: answers with plans that lie in files, or as a helper would that is broken.
+"""A stand-in for the planner process: responds with plans from files, or like a broken planner.
 
-It runs as ``plan.py`` in a backend's folder, which has the plans, and ``wasmtime``: the path of the library to use.
+It runs as ``plan.py`` in a backend's directory, which contains the plans, and ``wasmtime``: the path of the library to
+use.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Real plans for the stand-in for wasmtime: whole, but for machine code, whose place its few words take.
+"""Real plans for the stand-in for wasmtime, complete except for the machine code, which short placeholders replace.
 
 ``python -m tests.native.plans FOLDER`` writes them there, as seeds for the fuzzer of plans.
 """

@@ -1,6 +1,6 @@
-"""The native executor and its shell in Triton between stand-ins, under AddressSanitizer and UndefinedBehaviorSanitizer.
+"""The native executor and its Triton layer between stand-ins, under AddressSanitizer and UndefinedBehaviorSanitizer.
 
-The programs are in C (``core_test.c``, ``triton_layer_test.c``, ``fuzz_*.c``); here they are built and run.
+The programs are in C (``core_test.c``, ``triton_layer_test.c``, ``fuzz_*.c``); these tests build and run them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def programs() -> Path:
 
 
 def run(command: Sequence[str | Path], folder: Path, **environment: str) -> str:
-    """What the program says when all is well."""
+    """The output of the program if it succeeds."""
     log = folder / "log"
     with log.open("wb") as output:
         done = subprocess.run(

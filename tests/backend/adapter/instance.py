@@ -13,7 +13,7 @@ from portalis.backend.plan.planner import Plan
 
 
 class Header(NamedTuple):
-    """What stands before the tensors in the control block."""
+    """The header of the control block, before the tensors."""
 
     rows: int
     passes: int
@@ -50,7 +50,7 @@ class Instance:
         return Header(*control.HEADER.unpack(data))
 
     def message(self) -> str:
-        """What the adapter says of its last status."""
+        """The adapter's message for its last status."""
         header = self.header
         return bytes(self.own.read(self.store, header.message, header.message + header.message_bytes)).decode()
 
@@ -84,7 +84,7 @@ class Instance:
         return self.call("run", number, self.header.generation if generation is None else generation)
 
     def output(self, i: int = 0, dtype: Any = np.float32) -> np.ndarray:
-        """An output as it lies in memory after a single pass."""
+        """An output in memory after a single pass."""
         _, at, size, _, dims = self.row(self._inputs + i)
         return np.frombuffer(bytes(self.tensors.read(self.store, at, at + size)), dtype).reshape(dims)
 

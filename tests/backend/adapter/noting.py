@@ -68,8 +68,8 @@ KERNEL = {
 
 @dataclass
 class Seen:
-    """What a kernel saw: where its tensors lie, the pages of its memory, what the allocator gave last, and all that it
-    was asked for so far."""
+    """Observations of a kernel: addresses of its tensors, pages of its memory, the allocator's last result, and the sum
+    of all requested sizes."""
 
     x: int
     l: int  # noqa: E741

@@ -207,7 +207,7 @@ def test_globals_of_every_type_are_put_back(valtype: str) -> None:
 
 
 def saying(pointer: str, more: str = "") -> Instance:
-    """A guest whose `portalis_error` gives `pointer`."""
+    """A guest whose `portalis_error` returns `pointer`."""
     error = f'(func (export "portalis_error") (result i32) {pointer}) {more}'
     module = guests.dlpack("(i32.const 3)", inputs=[tensor("x")], outputs=[tensor("y")], more=error)
     return Instance(made(module, "instance"))

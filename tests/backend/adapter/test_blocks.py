@@ -1,5 +1,5 @@
-"""Where tensors lie in a guest: blocks that the guest's own allocator gives, that grow without leaking, and that never
-leave its memory, whatever the allocator says."""
+"""Blocks for tensors in a guest: they come from its allocator, grow without leaking, and never leave its memory,
+whatever the allocator returns."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_pages_are_grown_after_the_memory_and_then_only_by_the_difference() -> N
 
 
 def test_a_memory_without_pages_has_its_block_after_address_0() -> None:
-    """0 stands for "no room"."""
+    """Address 0 means that the allocation failed."""
     declared = {**KERNEL, "entry": "double", "signature": "(n)->(n)", "inputs": [tensor("x")], "outputs": [tensor("y")]}
     text = guests.DOUBLE.replace('(memory (export "memory") 1)', '(memory (export "memory") 0)')
     with Program.load(guests.wasm(text, declared)) as program:
@@ -315,7 +315,7 @@ LARGE = {"x": np.zeros(200_000, np.float32)}
 
 
 def outgrown(memory: str, **limits: int) -> str:
-    """What is said where the tensors of a kernel find no room in a memory of this type."""
+    """The error message if the tensors of a kernel do not fit a memory of this type."""
     declared = {"convention": "gufunc", "signature": "(n)->(n)", "entry": "k"}
     tensors = {"inputs": [guests.tensor("x")], "outputs": [guests.tensor("y")]}
     text = f'(module (memory (export "memory") {memory}) {NOTHING})'

@@ -1,4 +1,4 @@
-"""The dlpack convention: layouts, dtypes, BYTES, unknown shapes, and guests that lie."""
+"""The dlpack convention: layouts, dtypes, BYTES, unknown shapes, and guests that return invalid tensors."""
 
 from __future__ import annotations
 

@@ -139,7 +139,7 @@ def test_a_kernel_whose_empty_output_numpy_cannot_have_is_an_input_error() -> No
 
 
 def fail_for(value: float, kind: Callable[[str], Exception], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Running a request one of whose outputs has `value` raises an exception that is no WasmError."""
+    """Raise an exception that is not a WasmError when a request runs with `value` in one of its outputs."""
     for executor in (PythonExecutor, CoreExecutor):
 
         def run(*arguments: Any, real: Callable[..., list[np.ndarray]] = executor.run) -> list[np.ndarray]:

@@ -94,7 +94,7 @@ def test_a_shape_that_does_not_fit_is_reported_with_the_right_one(
 
 
 def sums(batch: int, optional: str = "") -> Program:
-    """y[0] is how many inputs there are; of a, o and b those named in `optional` may be absent."""
+    """A guest whose y[0] is the number of inputs; of a, o and b those named in `optional` can be absent."""
     body = """(local $i i32)
       (loop $next
         (if (i32.ge_s (i32.load offset=12 (i32.add (local.get $in) (i32.mul (local.get $i) (i32.const 40)))) (i32.const 0))

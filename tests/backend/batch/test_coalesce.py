@@ -1,4 +1,4 @@
-"""Which requests run in one guest call, how their tensors are joined, and how the outputs are cut again."""
+"""Coalescing: the requests of one guest call, joining of their tensors, and splitting of the outputs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is checked of a request before a guest sees it: names, data types, and the rows of a command."""
+"""Checks of a request before a guest receives it: names, data types, and the rows of a command."""
 
 from __future__ import annotations
 

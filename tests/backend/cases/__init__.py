@@ -1,1 +1,1 @@
-"""One table of cases for every executor of a plan: each gives the same outputs and the same errors, byte for byte."""
+"""One table of cases for all executors: each returns the same outputs and the same errors, byte for byte."""

@@ -1,5 +1,7 @@
-"""The rows of faults: each pair of fault, convention, data type, batching and isolation that can occur. A request that
-fails harms no other, be it one before it, beside it or after it."""
+"""Rows with faults: each possible pair of fault, convention, data type, batching and isolation.
+
+A failing request does not affect requests before it, after it or in its batch.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a row of the table is: a module, how it is loaded, the calls, and what each request is answered."""
+"""A row of the table: a module, its settings, the calls, and the expected result of each request."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ Seen = Callable[["Tensors | Failure", Outcome], Outcome]
 
 
 def outcome(answer: Tensors | WasmError) -> Outcome:
-    """What an executor answered."""
+    """The result of an executor, in the form of the table."""
     if isinstance(answer, WasmError):
         return type(answer).__name__, str(answer)
     return {name: (array.dtype.name, array.shape, content(array)) for name, array in answer.items()}
@@ -71,7 +71,7 @@ def content(array: np.ndarray) -> bytes:
 
 
 def expected(answer: Tensors | Failure, got: Outcome) -> Outcome:
-    """The outcome that `answer` stands for, with the backtrace of the one that there is."""
+    """The outcome for `answer`, with the backtrace of the actual error."""
     if not isinstance(answer, Failure):
         return outcome(answer)
     found = _BACKTRACE.search(got[1]) if isinstance(got, tuple) else None
@@ -80,7 +80,10 @@ def expected(answer: Tensors | Failure, got: Outcome) -> Outcome:
 
 
 def differences(case: Case, found: Sequence[Sequence[Outcome]], seen: Seen = expected) -> Iterator[str]:
-    """What differs from the row in `found`, the outcomes of its calls. `seen` is how an answer is seen there."""
+    """The differences between the row and `found`, the outcomes of its calls.
+
+    `seen` converts an answer to its form there.
+    """
     for number, (call, outcomes) in enumerate(zip(case.calls, found, strict=True)):
         for place, (answer, got) in enumerate(zip(call.answers, outcomes, strict=True)):
             wanted = seen(answer, got)

@@ -1,4 +1,4 @@
-"""What a kind of fault gives for a row of the table: the module, a request that goes well, and one that does not."""
+"""Kinds of faults, each with a module, a request that succeeds, and one that fails."""
 
 from __future__ import annotations
 
@@ -64,14 +64,16 @@ def request(convention: str, dtype: str, batch: int, *, bad: bool) -> dict[str, 
 
 
 def answer(convention: str, sent: Tensors) -> Tensors:
-    """What a good request is answered."""
+    """The result of a good request."""
     return {"stdout": sent["stdin"]} if convention == "command" else {"y": sent["x"]}
 
 
 @dataclass(frozen=True)
 class Harm:
-    """The guest does `code` when it is asked. `said` is what its `portalis_error` says, `output` how a dlpack guest
-    describes y."""
+    """A guest that runs `code` on request.
+
+    `said` is the message of its `portalis_error`, `output` the description of y by a dlpack guest.
+    """
 
     code: str
     text: str

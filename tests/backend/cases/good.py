@@ -54,7 +54,7 @@ def _rank(row: Row) -> int:
 
 
 def _dims(row: Row) -> tuple[int, ...]:
-    """Of the interface: every second one is not known before."""
+    """The dims of the interface: every second one is unknown in advance."""
     sizes = (2, 1, 3, 1, 2, 1, 2, 2)[: _rank(row)]
     if row["shape"].startswith("rank") and row["batching"] != "passes":
         return tuple(size if (i + len(sizes)) % 2 else -1 for i, size in enumerate(sizes)) if _open(row) else sizes

@@ -1,4 +1,4 @@
-"""Guests that give back what they are sent, and do harm where an element is the one that asks for it."""
+"""Guests that return their input, and do harm if an element requests it."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def dlpack(
     dims: tuple[int, ...] = (-1,),
     alloc: str = ALLOC,
 ) -> bytes:
-    """y = x. $p is where the element lies that asked."""
+    """A guest with y = x. $p is the address of the element that requests harm."""
     total = """(block $all (loop $each (br_if $all (i32.eqz (local.get $rank)))
         (local.set $bytes (i32.mul (local.get $bytes) (i32.wrap_i64 (i64.load (local.get $at)))))
         (local.set $at (i32.add (local.get $at) (i32.const 8)))
@@ -103,7 +103,7 @@ def dlpack(
 
 
 def command(code: str, *, batch: int, more: str = "", imports: str = "", memory: str = "") -> bytes:
-    """stdout = stdin. Imports of the row come behind this program's own."""
+    """A command with stdout = stdin. Imports of the row follow the command's own."""
     io = host_guests.imports("fd_write") + '(import "wasi_snapshot_preview1" "fd_read" (func $fd_read'
     io += " (param i32 i32 i32 i32) (result i32)))"
     imports = imports.replace(host_guests.imports("fd_write"), "")
@@ -131,7 +131,7 @@ def text_at(address: int, text: bytes) -> str:
 
 
 def says(address: int, text: bytes, *, stream: int = 2) -> str:
-    """Code that writes `text`, which lies at `address`, to a stream; it clobbers 32 bytes before it."""
+    """Code that writes `text`, stored at `address`, to a stream; it clobbers the 32 bytes before it."""
     return f"""(i32.store (i32.const {address - 32}) (i32.const {address}))
       (i32.store (i32.const {address - 28}) (i32.const {len(text)}))
       (drop (call $fd_write (i32.const {stream}) (i32.const {address - 32}) (i32.const 1) (i32.const {address - 16})))"""

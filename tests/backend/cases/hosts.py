@@ -73,7 +73,7 @@ CALLS: dict[str, tuple[str, tuple[int, ...], str, int, tuple[tuple[str, str], ..
 
 
 def cases() -> Iterator[Case]:
-    """All rows. y is the answer and what lies at 8, which most functions write to, as two numbers."""
+    """All rows. y is the function's result and the value at address 8, which most functions write, as two numbers."""
     for name, (function, arguments, before, errno, lines) in CALLS.items():
         kinds = SIGNATURES[function].split()
         given = " ".join(f"({kind}.const {value})" for kind, value in zip(kinds, arguments, strict=True))

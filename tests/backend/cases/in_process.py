@@ -21,7 +21,7 @@ WAYS = ("python", "python lending", "core", "core lending")
 
 
 def ways(case: Case) -> tuple[str, ...]:
-    """Those that a row is run in: nothing is lent where the guest fails, and where it has to be waited for."""
+    """The ways to run a row: nothing is borrowed if the guest fails, or if the test waits for it."""
     fails = any(isinstance(answer, Failure) for call in case.calls for answer in call.answers)
     return WAYS[::2] if fails else WAYS
 

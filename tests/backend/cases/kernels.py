@@ -72,7 +72,10 @@ def gufunc(dtype: str, dims: tuple[int, ...], batch: int, cores: int) -> bytes:
 
 
 def dlpack(dtype: str, dims: tuple[int, ...], batch: int) -> bytes:
-    """dlpack: y = x xor w (BYTES: w), or x where w is not given. y lies in x where its shape is not known before."""
+    """A dlpack guest with y = x xor w (BYTES: w), or x without w.
+
+    y shares the memory of x if its shape is unknown in advance.
+    """
     given = "(i32.ge_s (i32.load offset=52 (local.get $in)) (i32.const 0))"
     if dtype == "BYTES":
         body = f"""(if {given} (then (local.set $in (i32.add (local.get $in) (i32.const 40)))))

@@ -46,8 +46,8 @@ SAMPLE = (
 
 
 def seen(answer: Tensors | Failure, got: Outcome) -> Outcome:
-    """What a client is to see of an answer: the error's code in place of its kind, and the same text; of an error that
-    Triton itself finds, only the code."""
+    """The form of an answer for a client: the error's code instead of its kind, and the same message; for errors of
+    Triton itself only the code."""
     wanted = expected(answer, got)
     if not isinstance(answer, Failure) or not isinstance(wanted, tuple):
         return wanted
@@ -57,7 +57,7 @@ def seen(answer: Tensors | Failure, got: Outcome) -> Outcome:
 
 
 def model_name(case: Case, engine: str) -> str:
-    """Of the model that serves a row."""
+    """The name of the model that serves a row."""
     return f"{engine}-{case.name}"
 
 
@@ -124,7 +124,7 @@ class Client:
         return [] if "timeout_s" in case.limits and late(case, [found], LATE) else found
 
     def executions(self, model: str) -> int:
-        """How often a model was executed: joined requests count once."""
+        """The number of executions of a model: joined requests count once."""
         statistics = self._client.get_inference_statistics(model).model_stats[0]
         return int(statistics.execution_count)
 

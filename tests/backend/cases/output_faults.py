@@ -1,4 +1,4 @@
-"""Faults of what a dlpack guest says of its output: where it lies, its type, its shape, its strides, its elements."""
+"""Faults in the description of an output by a dlpack guest: address, type, shape, strides, elements."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ PAGE = 65536
 
 @dataclass(frozen=True)
 class Lie:
-    """What a guest says of y where it is asked for harm: fields of the struct (DLTensor, by their offset), and sizes of
-    the shape, behind the batch dimension. `text` is a format with the data type and the batch dimension."""
+    """A guest's invalid description of y: fields of the struct (DLTensor, by their offset), and sizes of the shape
+    after the batch dimension. `text` is a format with the data type and the batch dimension."""
 
     text: str
     fields: tuple[tuple[int, int], ...] = ()
@@ -159,7 +159,7 @@ _STRIDED = {
 
 
 def _vector(text: str, data: bytes, *logical: int, **more: Any) -> Lie:
-    """BYTES of `data`, with a logical shape behind the batch dimension where one is given."""
+    """BYTES with `data`, and a logical shape after the batch dimension if one is passed."""
     fields = ((0, DATA), (12, 1), (20, SHAPE), (24, STRIDES if logical else 0))
     size = f"(i64.store (i32.const {SHAPE}) (i64.const {len(data)}))"
     return Lie(text, fields, more=size, data=harm.text_at(DATA, data), logical=logical or None, **more)

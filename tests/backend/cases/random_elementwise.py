@@ -23,7 +23,7 @@ def widened(dtype: str, array: np.ndarray) -> np.ndarray:
 
 
 def narrowed(dtype: str, array: np.ndarray) -> np.ndarray:
-    """Those numbers as elements."""
+    """The numbers, converted to elements."""
     with np.errstate(over="ignore"):
         if dtype == "BOOL":
             return np.asarray(array != 0)

@@ -35,7 +35,7 @@ def faults() -> Iterator[Fault]:
 
 
 def echo(convention: str, dtype: str, dims: tuple[int, ...], batch: int) -> bytes:
-    """A guest that gives its one input back, of tensors with these dims."""
+    """A guest that returns its single input, for tensors with these dims."""
     if convention == "command":
         return kernels.command(batch)
     described: dict[str, Any] = {"max_batch_size": batch, "convention": convention, "entry": "echo"}
@@ -87,12 +87,12 @@ class _Echo:
 
     @property
     def name(self) -> str:
-        """Of the input."""
+        """The name of the input."""
         return "stdin" if self.convention == "command" else "x"
 
     @property
     def after(self) -> str:
-        """What the message says of the batch dimension."""
+        """The part of the message about the batch dimension."""
         return " after the batch dimension" if self.batch and self.convention in EXACT else ""
 
 

@@ -1,4 +1,5 @@
-"""Faults of room for the tensors: limits that are met, allocators that lie, and starts of instances that fail."""
+"""Faults in allocating tensors: limits that are exceeded, allocators with invalid results, and instances that fail to
+start."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def served(name: str) -> Iterator[tuple[Case, str]]:
 
 
 def all_served() -> Iterator[tuple[Case, str]]:
-    """Those of all parts."""
+    """All served cases, with their engines."""
     for name in PARTS:
         yield from served(name)
 

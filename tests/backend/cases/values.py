@@ -69,8 +69,8 @@ def canonical(array: np.ndarray, dtype: str) -> np.ndarray:
 
 
 def mixed(dtype: str, x: np.ndarray, w: np.ndarray | None) -> np.ndarray:
-    """What the kernels make of x and w without a look at the type: the exclusive or of all bytes; of BYTES, the last
-    that is given."""
+    """The result of the kernels for x and w, regardless of the type: the exclusive or of all bytes; for BYTES, the last
+    input that is present."""
     if w is None:
         return x
     if DTYPES[dtype] is BYTES:

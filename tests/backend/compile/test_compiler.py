@@ -58,7 +58,10 @@ def children() -> set[str]:
 
 
 def open_files() -> set[str]:
-    """What this process has open; a pipe has a number of its own. Garbage of earlier tests may be closed at any moment."""
+    """The open files of this process; each pipe has its own number.
+
+    Garbage of earlier tests can be closed at any time.
+    """
     found: set[str] = set()
     for descriptor in Path("/proc/self/fd").iterdir():
         with contextlib.suppress(OSError):  # the listing's own
@@ -269,7 +272,7 @@ def test_a_server_that_ignores_the_death_of_its_children_still_gets_its_code() -
 
 
 def compiler_process(wasm: bytes, **changes: object) -> subprocess.CompletedProcess[bytes]:
-    """Run the compiler_process script itself, under this run's coverage measurement if there is one."""
+    """Run the compiler process's script, with coverage measurement if this run has it."""
     job = {
         "folder": str(ISLAND),
         "path": interpreter.module_path(),

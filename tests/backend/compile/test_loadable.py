@@ -83,7 +83,7 @@ def test_what_a_limit_forbids_loads_and_runs_under_a_higher_one(name: str) -> No
     [n for n, bad in BAD.items() if bad.kind in ("import", "memory", "table", "segment", "size") and not bad.limit],
 )
 def test_what_is_rejected_would_not_have_run(name: str) -> None:
-    """The engine itself, without the check before it, does not take these either."""
+    """The engine rejects these modules too, without the check before it."""
     module, settings, engine = BAD[name].module, EngineSettings(), pooled.engine()
 
     def instantiate() -> None:

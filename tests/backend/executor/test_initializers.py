@@ -1,4 +1,4 @@
-"""A module with `_start` beside the entry that is called is initialised by it: once for each instance, before its entry."""
+"""A module with `_start` and a different entry: `_start` initializes each instance once, before the entry is called."""
 
 from __future__ import annotations
 

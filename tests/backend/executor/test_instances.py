@@ -1,4 +1,5 @@
-"""Room for instances: idle ones give way, a full pool is no end, what is not used is given back, a full host says so."""
+"""Capacity for instances: idle ones are evicted, a full pool is not the limit, unused memory is freed, and a host out
+of capacity reports it."""
 
 from __future__ import annotations
 
@@ -61,7 +62,7 @@ SEGMENT = of_wasi(
 
 @pytest.fixture
 def full_pool(executor: str) -> Iterator[contextlib.ExitStack]:
-    """Every slot of the pool is taken; `close` gives them back."""
+    """Occupies every slot of the pool; `close` frees them."""
     with contextlib.ExitStack() as stack:
         stack.enter_context(slots_taken())
         yield stack
@@ -267,7 +268,7 @@ def test_an_instance_that_is_kept_serves_on_when_no_other_can_be_created() -> No
 
 @pytest.mark.parametrize("executor", ["python"], indirect=True, scope="module")
 def test_a_command_on_a_host_out_of_capacity_reports_it(executor: str) -> None:
-    """Python runs it, whichever executor there is; and so it finds no room where Python's programs have taken it."""
+    """A command always runs in Python, so it needs the capacity that programs in Python have occupied."""
     with Program.load(guests.wasm(guests.CAT)) as program:
         rows = {"stdin": np.array([[b"a"]], object)}
         with no_room(), pytest.raises(HostBusy, match="cannot create another instance"):

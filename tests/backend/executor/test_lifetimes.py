@@ -1,4 +1,5 @@
-"""How long instances live: programs that are closed or forgotten, threads that end, and arrays that look into a guest."""
+"""Lifetimes of instances: programs that are closed or garbage collected, threads that end, and arrays that borrow guest
+memory."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def reported(results: list[Any]) -> list[Any]:
 
 
 def both(program: Program, requests: list[dict[str, np.ndarray]]) -> tuple[list[Any], list[Any]]:
-    """What a program that has seen such requests answers, and what a new one does."""
+    """The results of a program that has served such requests before, and of a new one."""
     with Program.load(MOODY) as new:
         return reported(program.run_batch(requests, borrow=True)), reported(new.run_batch(requests))
 

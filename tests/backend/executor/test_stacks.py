@@ -33,7 +33,7 @@ WASM = bytes(wasmtime.wat2wasm('''(module (memory (export "memory") 1)
 
 
 def child(code: str, *arguments: str, stack: str = "") -> str:
-    """What a process prints that runs `code` with the stack limit `stack` (KiB, as ``ulimit -s`` has it)."""
+    """The output of a process that runs `code` with the stack limit `stack` (KiB, as in ``ulimit -s``)."""
     command = [sys.executable, "-c", GUEST + code, *arguments]
     if stack:
         command = ["bash", "-c", f'ulimit -s {stack} && exec "$@"', "bash", *command]

@@ -42,7 +42,7 @@ def moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def runs() -> type:
-    """What executes a guest; it is asked to."""
+    """The type of the executor that runs a guest."""
     wasm = guests.when_asked("unreachable")
     with Program.load(wasm) as program:
         np.testing.assert_array_equal(program.run({"x": np.zeros((1, 1), np.float32)})["y"], [[0]])

@@ -1,4 +1,4 @@
-"""What a module's interface is: its JSON form, gufunc signatures, and how it is derived and checked."""
+"""Interfaces of modules: the JSON form, gufunc signatures, derivation and checks."""
 
 from __future__ import annotations
 
@@ -504,7 +504,7 @@ def test_long_lists_of_exports_are_cut_and_odd_names_are_escaped() -> None:
 
 
 def mismatch(text: str, **declared: Any) -> str:
-    """What `check` says of a declaration, after its name."""
+    """The message of `check_interface` for a declaration, without its name."""
     message = refused(module(text), declared)
     assert message.startswith("m.wasm: ")
     return message.removeprefix("m.wasm: ")

@@ -36,7 +36,7 @@ ENDLESS = guests.dlpack("(loop $l (br $l)) (i32.const 0)", inputs=[tensor("x")],
 
 
 class Settings(ctypes.Structure):
-    """How the library keeps house, for the whole process: `struct core_settings`."""
+    """The settings of the library for the entire process: `struct core_settings`."""
 
     _fields_ = (
         ("wait_ns", ctypes.c_uint64),
@@ -64,7 +64,7 @@ def core() -> Core:
 def settings(
     *, wait_s: float = 0.5, period_s: float = 5.0, rest_s: float = 60.0, instances: int = 4096
 ) -> Iterator[None]:
-    """Other settings of the library for a while."""
+    """Temporarily changes the settings of the library."""
     change(int(wait_s * 1e9), int(period_s * 1e9), int(rest_s * 1e9), instances)
     try:
         yield
@@ -90,13 +90,13 @@ class Instances:
 
 
 def answer(program: Program, value: float = 1) -> list[float]:
-    """What `program` makes of four numbers."""
+    """The result of `program` for four numbers."""
     x = np.full((1, 4), value, F32)
     return [float(each) for each in program.run({"x": x})["y"].reshape(-1)]
 
 
 def child(code: str) -> str:
-    """What a process prints that runs `code`, in which the names of this module are known."""
+    """The output of a process that runs `code`, with the names of this module imported."""
     prelude = """
 import os, sys, threading, time
 from portalis.backend import *

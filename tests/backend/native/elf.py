@@ -1,4 +1,5 @@
-"""What a shared library needs and offers, read from its section headers (System V ABI, chapters 4 and 5; little-endian, 64 bits)."""
+"""Required and exported symbols of a shared library, read from its section headers (System V ABI, chapters 4 and 5;
+little-endian, 64 bits)."""
 
 from __future__ import annotations
 

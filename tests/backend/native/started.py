@@ -12,7 +12,7 @@ def planners(server: int) -> list[int]:
 
 
 def children(server: int) -> Iterator[tuple[int, bytes]]:
-    """The children of the process `server`, with their command lines. Threads and children may end meanwhile."""
+    """The children of the process `server`, with their command lines. Threads and children can end concurrently."""
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
             parent = int(path.read_text().rpartition(")")[2].split()[1])

@@ -1,4 +1,4 @@
-"""The adapter and the native libraries that are committed: what their sources give, and fit for the servers that load them."""
+"""The committed adapter and native libraries equal a build of their sources, and fit the servers that load them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which engine runs a model in a real Triton, and what becomes of it where the native one cannot."""
+"""Selection of the engine for a model in a real Triton, and the fallback if the native one cannot run it."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Choosing(Server):
         return line
 
     def refusal(self, name: str, settings: Mapping[str, str], wasm: bytes = ECHO) -> str:
-        """Why a model is not loaded; another one is answered afterwards."""
+        """The reason why a model is not loaded; afterwards another model is served."""
         with pytest.raises(PortalisError) as caught:
             self.load(name, settings, wasm)
         assert self.infer("good", x=np.full((1, 1), 2, np.float32))["y"] == 2

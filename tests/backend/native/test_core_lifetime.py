@@ -1,4 +1,4 @@
-"""What the core frees, and when: programs that are closed while calls run, and arrays that look into an instance."""
+"""Freeing in the core: programs that are closed while calls run, and arrays that borrow an instance's memory."""
 
 from __future__ import annotations
 

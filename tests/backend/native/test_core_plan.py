@@ -43,7 +43,7 @@ def a_plan() -> bytes:
 
 
 def attempt(block: bytes) -> str:
-    """What becomes of the plan `block` and one call of it: why it is refused, or the kind of the call's result."""
+    """Load the plan `block` and run one call: the error message, or the result code of the call."""
     library, why = core(), ctypes.create_string_buffer(256)
     held = ctypes.create_string_buffer(len(block) + 16)  # a plan begins at a multiple of 8
     at = ctypes.addressof(held) + -ctypes.addressof(held) % 8

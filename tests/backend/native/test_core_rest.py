@@ -1,4 +1,4 @@
-"""What nobody uses is let go, and free memory goes back to the system; then the core's threads sleep."""
+"""Unused instances are freed, and free memory is returned to the operating system; then the core's threads sleep."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which Python makes the plans of the library inside Triton: in a real server whose PATH has none that could."""
+"""Selection of the Python for the planner process: in a real server whose PATH has no suitable one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.triton
 
 
 class Server:
-    """A server whose planner is ended after each load, so that the next one looks for its Python anew."""
+    """A server whose planner process is ended after each load, so that the next one searches for its Python again."""
 
     def __init__(self, triton: TritonServer, repository: Path, wasm: Path, path: Path) -> None:
         self.triton, self.repository, self.wasm, self.path = triton, repository, wasm, path

@@ -65,7 +65,7 @@ class Read:
         self.modules_at, self.links_at, self.tensors_at, self.names_at = struct.unpack_from("<4I", self.block, 144)
 
     def span(self, at: int) -> tuple[int, bytes]:
-        """Where the bytes lie that an offset and a size at `at` stand for, and they themselves."""
+        """The position of the bytes with the offset and size at `at`, and the bytes."""
         where, size = struct.unpack_from("<2I", self.block, at)
         assert where % 8 == 0 and where + size <= len(self.block)
         return where, self.block[where : where + size]
@@ -76,7 +76,7 @@ class Read:
         return content.decode()
 
     def all_modules(self) -> list[tuple[int, bytes, int]]:
-        """Where each module's code lies, the code, and the number of its links."""
+        """The position of each module's code, the code, and its number of links."""
         rows = range(self.modules_at, self.modules_at + 16 * self.modules, 16)
         return [(*self.span(at), *struct.unpack_from("<I", self.block, at + 8)) for at in rows]
 

@@ -1,4 +1,4 @@
-"""The generated loops: where their chunks lie, what they refuse, and that each kernel's loop is a valid module."""
+"""Generated loops: the addresses of their chunks, the entries that they reject, and valid modules for all kernels."""
 
 from __future__ import annotations
 

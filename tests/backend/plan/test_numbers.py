@@ -60,7 +60,7 @@ def all_of(dtype: DType) -> np.ndarray:
 
 
 def as_carried(dtype: DType, values: np.ndarray) -> np.ndarray:
-    """What a guest gets for `values`, by NumPy."""
+    """The numbers that a guest receives for `values`, computed by NumPy."""
     if dtype.name == "BF16":
         return bf16_to_f32(values)
     raw = values.view(np.uint8) != 0 if dtype.name == "BOOL" else values
@@ -107,7 +107,7 @@ def test_wide_elements_are_what_they_were(dtype: DType) -> None:
 
 
 def around(halves: np.ndarray, to_float: object) -> np.ndarray:
-    """Each 16-bit number as a float, the middles between neighbours, and what lies next to those."""
+    """Each 16-bit number as a float, the midpoints between neighbors, and the floats next to those."""
     with np.errstate(invalid="ignore"):
         numbers = to_float(halves).astype(np.float64)  # type: ignore[operator]
     numbers = np.sort(numbers[np.isfinite(numbers)])
@@ -149,7 +149,7 @@ def test_any_float_is_rounded_as_numpy_does_it(numbers: list[float]) -> None:
 
 
 def test_a_double_is_rounded_once() -> None:
-    """Not to a float first: that may lie in the middle between two halves where the double does not."""
+    """Rounding to a float first could give the midpoint between two halves, where the double is not."""
     halves = np.arange(1 << 16, dtype=np.uint16).view(np.float16).astype(np.float64)
     halves = np.sort(halves[np.isfinite(halves)])
     middles = (halves[1:] + halves[:-1]) / 2

@@ -1,5 +1,5 @@
-"""A plan's modules are valid and fit together, whatever the guest is; they are the same bytes each time; and what is said
-of instances is what the guest needs."""
+"""The modules of a plan are valid and fit together for every guest, and are reproducible; the handling of instances
+matches the guest's state."""
 
 from __future__ import annotations
 

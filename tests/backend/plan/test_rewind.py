@@ -26,7 +26,7 @@ def reporter(body: str, more: str = "", dims: int = 1) -> bytes:
 
 
 def calls(module: bytes, times: int = 6, isolation: str = "batch") -> list[list[int]]:
-    """What a guest reports in calls of one program: run once, then as Triton does it."""
+    """The results of a guest in calls of one program: run individually, then as in Triton."""
     with Program.load(module, isolation=isolation) as program:
         first = program.run({"x": ONE})["y"].reshape(-1).tolist()
         reported = [first]

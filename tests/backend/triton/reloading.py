@@ -108,7 +108,7 @@ class Load:
             thread.join(60)
 
     def _scrape(self) -> None:
-        """The metrics are read meanwhile, as on a server that is watched."""
+        """Read the metrics concurrently, as on a monitored server."""
         while not self._stop.wait(0.1):
             try:
                 with urllib.request.urlopen(self._server.metrics_url, timeout=60) as page:
@@ -139,7 +139,8 @@ class Load:
 
 
 def stubs(pid: int) -> list[int]:
-    """The processes that the server `pid` has started, theirs included; without the planner, which goes by itself."""
+    """The processes started by the server `pid` and their children, without the planner process, which exits on its
+    own."""
     found, queue = [], [pid]
     while queue:
         for task in Path(f"/proc/{queue.pop()}/task").glob("*/children"):
@@ -181,7 +182,7 @@ def come_and_go(server: TritonServer, model: Model, cycles: int) -> Iterator[int
 
 
 def reload_explicitly(server: TritonServer, model: Model, reloads: int) -> Iterator[int]:
-    """Every second time the file is touched, else there is a new version; yields the number of each reload."""
+    """Reload explicitly: alternately by touching the file and by a new version; yields the number of each reload."""
     client = client_of(server)
     for reload in range(1, reloads + 1):
         model.touch() if reload % 2 else model.next_version()
@@ -190,7 +191,7 @@ def reload_explicitly(server: TritonServer, model: Model, reloads: int) -> Itera
 
 
 def reload_by_polling(server: TritonServer, model: Model, reloads: int) -> Iterator[int]:
-    """The same, but the server finds the change by itself; yields the number of each reload."""
+    """Like `reload_explicitly`, but the server detects the change; yields the number of each reload."""
     loaded = f"successfully loaded '{model.name}'"
     for reload in range(1, reloads + 1):
         before = server.log().count(loaded)

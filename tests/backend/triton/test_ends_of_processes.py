@@ -1,4 +1,5 @@
-"""Processes beside the server that end: the planner of native models, and the stub of a model in the Python backend."""
+"""Helper processes of the server that end: the planner process of native models, and the stub of a model in the Python
+backend."""
 
 from __future__ import annotations
 

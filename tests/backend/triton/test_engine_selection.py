@@ -1,4 +1,4 @@
-"""Which engine runs a model in Triton, as far as that depends on the model."""
+"""Selection of the engine for a model in Triton, as far as it depends on the model."""
 
 from __future__ import annotations
 

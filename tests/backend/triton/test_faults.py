@@ -116,7 +116,7 @@ def test_shapes_that_do_not_broadcast_are_the_requests_error(server: Server) -> 
 
 
 def processor_seconds(pid: int) -> float:
-    """What a process has used so far."""
+    """The CPU time of a process so far."""
     user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
     return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 

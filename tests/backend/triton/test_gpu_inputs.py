@@ -1,4 +1,4 @@
-"""How the native engine reads an input that lies in GPU memory: through the driver's library, for which another stands in here."""
+"""Inputs of the native engine in GPU memory, read through a stand-in for the driver's library."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def read(reader: Path, folder: Path, driver: str | None, *flags: str) -> list[str]:
-    """What comes of reading three bytes of the devices 0, 0, 1, -1 and 99, and of no address."""
+    """The results of reading three bytes of the devices 0, 0, 1, -1 and 99, and of a null address."""
     if driver is not None:
         (folder / "driver.c").write_text(driver)
         compiled(folder / "libcuda.so.1", folder / "driver.c", *flags)

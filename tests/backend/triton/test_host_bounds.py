@@ -71,7 +71,10 @@ def test_good_requests_do_not_wait_for_endless_ones_of_their_batch(server: Serve
     values = [-2.0, 1.0, -2.0, 2.0, -2.0, 3.0, 4.0, 5.0]  # eight make a batch
 
     def good_ones_are_first() -> bool:
-        """On a busy machine a good one may outlast its short try, and even the time limit: then it is no longer first."""
+        """Whether good requests get their results first.
+
+        On a busy machine a good one can exceed its short try, and even the time limit: then it is not.
+        """
         order: list[float] = []
 
         def ask(value: float) -> Any:

@@ -1,4 +1,4 @@
-"""Hostile guests on a real Triton: each harms nothing but its own request, and goes without a trace when it is unloaded."""
+"""Hostile guests on a real Triton: each affects only its own request, and leaves no trace when it is unloaded."""
 
 from __future__ import annotations
 
@@ -80,7 +80,10 @@ def server(neighbours: TritonServer, request: pytest.FixtureRequest) -> Server:
 
 
 def load(server: Server, backends: Path, name: str, attack: Attack) -> str:
-    """The name under which the attack is loaded, behind the engine's. A process of its own is watched: see `ends`."""
+    """Load the attack; returns its model name, which begins with the engine's.
+
+    A separate process is monitored: see `ends`.
+    """
     models.write_for(server.triton.repositories[0], server.engine, name, attack.module, models.BARE + attack.config)
     if server.engine == "python":
         folder = server.triton.repositories[0] / server.name(name)
@@ -93,8 +96,8 @@ def load(server: Server, backends: Path, name: str, attack: Attack) -> str:
 
 
 def unload(server: Server, model: str) -> None:
-    """Unload at once, whatever the model has left to say, and see that each of its processes ended by itself; of a native
-    model, that it said what it counted."""
+    """Unload immediately, and check that each of the model's processes exited normally and that a native model logged
+    its totals."""
     name = server.name(model)
     folder = server.triton.repositories[0] / name
     assert bool(watching(server, folder)) == (server.engine == "python")

@@ -1,4 +1,4 @@
-"""What Triton says of models that cannot be loaded, and what is left when models come and go."""
+"""Triton's messages for models that cannot be loaded, and leftovers after models are loaded and unloaded."""
 
 from __future__ import annotations
 

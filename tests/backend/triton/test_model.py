@@ -1,6 +1,6 @@
-"""What no check foresaw in the Triton model: the error of its own request, with the traceback in the log.
+"""An unexpected exception in the Triton model: the error of its own request, with the traceback in the log.
 
-Triton's own module exists in its stub alone, and no request makes the model fail in this way: so a stand-in is used.
+Triton's own module exists only in its stub, and no request makes the model fail in this way, so a stand-in is used.
 """
 
 from __future__ import annotations
@@ -58,7 +58,10 @@ class TritonModelException(Exception):
 
 
 class Request:
-    """`senders` says whether this Triton lets a model answer before `execute` returns, `limit_s` how long it may take."""
+    """A request.
+
+    `senders` is whether this Triton allows responses before `execute` returns, `limit_s` its time limit.
+    """
 
     def __init__(self, value: float, senders: bool = True, limit_s: float = PATIENCE_S) -> None:
         array = np.array([[value]], np.float32)

@@ -235,7 +235,7 @@ def test_a_bad_parameter_of_a_request_is_named(given_: dict[str, object], messag
 
 
 class ModelConfig:
-    """What Triton hands to ``auto_complete_config``, with its rules for adding a tensor that is there already."""
+    """The argument of ``auto_complete_config``, with Triton's rules for adding a tensor that exists."""
 
     def __init__(self, config: dict[str, Any] | None = None) -> None:
         self.config: dict[str, Any] = {"max_batch_size": 0, "input": [], "output": [], **(config or {})}

@@ -99,7 +99,7 @@ def test_models_that_come_and_go_leave_no_process_and_no_shared_memory(
 
 
 def test_a_native_model_that_is_unloaded_while_it_answers_ends_with_its_last_answer(server: TritonServer) -> None:
-    """A request gets its answer, or hears that there is no such model; the next load serves again."""
+    """A request gets its response, or an error that the model does not exist; the next load serves again."""
     model = reloading.Model(server.repositories[0], "leaving")
     client = reloading.client_of(server)
     for _ in range(40):

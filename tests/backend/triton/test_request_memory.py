@@ -1,4 +1,4 @@
-"""Where the tensors of requests lie: in shared memory, in several buffers, over HTTP in binary and in JSON."""
+"""Tensors of requests in shared memory, in several buffers, and over HTTP in binary and in JSON."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def shared_memory(server: Server, arrays: dict[str, np.ndarray]) -> Iterator[dic
 
 
 def call(server: Server, model: str, x: np.ndarray, room: int) -> Callable[[], Any]:
-    """A request whose input and output lie in the regions x and y."""
+    """A request whose input and output are in the regions x and y."""
     import tritonclient.grpc as grpc
 
     given = grpc.InferInput("x", list(x.shape), "FP32")
@@ -101,7 +101,7 @@ def test_requests_of_one_batch_may_lie_in_different_places(server: Server) -> No
 
 @only(["native"])
 def test_what_triton_counts_of_a_model_is_true(server: Server) -> None:
-    """Of a model in the Python engine the Python backend tells Triton."""
+    """For a model in the Python engine, the Python backend reports the counts to Triton."""
     url = f"http://{server.triton.http_url}/v2/models/{server.name('sum')}/stats"
 
     def counted() -> dict[str, Any]:

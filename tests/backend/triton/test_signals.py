@@ -1,5 +1,5 @@
-"""Guests that read out of bounds in the server's process: the code checks it by itself, for the handlers of the signals are
-Triton's, which it installs after it has loaded its first models."""
+"""Guests that read out of bounds in the server's process: their code checks addresses itself, because the signal
+handlers are Triton's, installed after it has loaded its first models."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_a_fault_of_a_guest_is_a_trap_whenever_its_model_was_loaded(triton: Trit
 
 
 def test_no_handler_of_the_server_is_wasmtimes(triton: TritonServer) -> None:
-    """Where wasmtime relies on signals, as in this process, it handles more of them than Triton does."""
+    """With signals, as in this process, wasmtime handles more of them than Triton does."""
     with pytest.raises(Trap, match="out of bounds"):
         Program.load(guests.when_asked(FAULTS["read"][0]), limits=Limits()).run({"x": BAD})
     assert caught() == set(OF_WASMTIME.values())

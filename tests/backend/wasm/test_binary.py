@@ -46,7 +46,7 @@ ENGINE = wasmtime.Engine()
 
 
 def plain_engine() -> wasmtime.Engine:
-    """An engine for the types that wasmtime's own reflection can tell: at others it aborts the process."""
+    """An engine for the types that wasmtime's reflection supports: it aborts the process for other types."""
     config = wasmtime.Config()
     for proposal in ("simd", "relaxed_simd", "exceptions", "gc", "function_references", "threads"):
         setattr(config, f"wasm_{proposal}", False)
@@ -61,7 +61,7 @@ def reader(data: bytes) -> Reader:
 
 
 def instructions(body: bytes) -> list[Instruction]:
-    """The instructions behind a body's locals."""
+    """The instructions of a body, after its locals."""
     read = reader(body)
     for _ in declared_locals(read):
         pass

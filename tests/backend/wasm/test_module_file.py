@@ -1,4 +1,4 @@
-"""A module's file is read whole and within a limit: whatever happens to it meanwhile is an error at worst."""
+"""A module's file is read completely and within a limit; a concurrent change is at worst an error."""
 
 from __future__ import annotations
 

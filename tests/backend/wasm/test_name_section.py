@@ -94,7 +94,7 @@ def test_no_name_of_a_function_costs_time_or_reaches_the_message_whole(
 
 @pytest.mark.parametrize("name", NAMES[:5], ids=["c++", "rust", "rust on macos", "long", "forged"])
 def test_an_entry_may_have_any_name(name: str) -> None:
-    """Its loop is inlined, or beside it: the name must not reach the loop's own name section."""
+    """Its loop is inlined or separate: the name must not appear in the loop's own name section."""
     for body in ("(unreachable)", "(call $own (local.get 0))"):
         text = f'(module (func $own (param f32) (result f32) (unreachable)) (func (export "f") (param f32) (result f32) {body}))'
         wasm = guests.without_names(bytes(wasmtime.wat2wasm(text)))
