@@ -62,7 +62,7 @@ def compile_module(
             return bytes(wasmtime.Module(engine_for(settings), wasm).serialize())
         except wasmtime.WasmtimeError as error:
             raise ModuleError(f"{name} {explain_compile_failure(str(error))}") from None
-    return _compile_in_process(wasm, settings, timeout_s, memory_bytes, name, setting_names)
+    return _run_compiler_process(wasm, settings, timeout_s, memory_bytes, name, setting_names)
 
 
 def explain_compile_failure(text: str) -> str:
@@ -85,13 +85,13 @@ def explain_compile_failure(text: str) -> str:
     return f"is not valid WebAssembly: {cause}" if invalid or not function else f"cannot be compiled: {cause}"
 
 
-def _compile_in_process(
+def _run_compiler_process(
     wasm: bytes, settings: EngineSettings, timeout_s: float, memory_bytes: int, name: str, setting_names: SettingNames
 ) -> bytes:
     python = find_interpreter()
     if not python:
-        # Compiling in this process could not be stopped. A fork of it would inherit locks that
-        # threads of the server and the compiler hold, and its memory could not be limited.
+        # Compiling in this process could not be stopped. A fork of it would inherit locks that threads of the server and
+        # the compiler hold, and its memory could not be limited.
         raise ModuleError(
             f"{name} cannot be compiled: no {PYTHON} with wasmtime was found for the compiler process, which untrusted"
             f" modules require (set PORTALIS_PYTHON to one{_or_trusted(setting_names)})"

@@ -13,7 +13,8 @@ from ..messages import escape
 from ..plan.planner import Plan
 from .executor import OnOutput
 
-MAX_LINES = 1000  # of one stream in one call: a line costs the log more than its text
+MAX_LINES = 1000
+"""Maximum number of lines logged per stream and call: logging a line costs more than its text."""
 
 
 @dataclass(slots=True)

@@ -51,7 +51,7 @@ class GuestThreads:
             first = function(items[0])
         finally:
             for future in futures:
-                future.exception()  # waits
+                future.exception()  # waits for the item
         return [first, *(future.result() for future in futures)]
 
     def close(self) -> None:

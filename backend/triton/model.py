@@ -151,7 +151,7 @@ class TritonPythonModel:
         family_kind = pb_utils.MetricFamily.COUNTER if kind == "counter" else pb_utils.MetricFamily.GAUGE
         family = pb_utils.MetricFamily(name=name, description=text, kind=family_kind)
         metric = family.Metric(labels=labels)
-        self._families.append((family, metric))  # a family that dies takes its metric along
+        self._families.append((family, metric))  # a family that is freed frees its metric
         return metric
 
     def _line(self, stream: str, text: str) -> None:
@@ -171,7 +171,7 @@ class TritonPythonModel:
                 timeouts.append(self._timeout(request))
                 inputs.append(self._read(request))
                 places.append(place)
-            except Exception as problem:  # noqa: BLE001  # a failure is the error of its own request alone
+            except Exception as problem:  # noqa: BLE001  # an error affects only its own request
                 del timeouts[len(inputs) :]
                 responses[place] = _error(problem)
         if inputs:

@@ -23,7 +23,7 @@ _BINDGEN = (
 )
 MAX_LISTED = 50
 """Maximum number of imports in a message."""
-# i is i32 and I is i64; every function but proc_exit returns an errno, an i32
+# i is i32 and I is i64; every function except proc_exit returns an errno, an i32
 _PARAMETERS = """
 args_get ii  args_sizes_get ii  clock_res_get ii  clock_time_get iIi  environ_get ii  environ_sizes_get ii
 fd_advise iIIi  fd_allocate iII  fd_close i  fd_datasync i  fd_fdstat_get ii  fd_fdstat_set_flags ii
