@@ -90,8 +90,8 @@ def _run_compiler_process(
 ) -> bytes:
     python = find_interpreter()
     if not python:
-        # Compiling in this process could not be stopped. A fork of it would inherit locks that threads of the server and
-        # the compiler hold, and its memory could not be limited.
+        # Compiling in this process could not be stopped. A fork of it would inherit locks of threads of the server and
+        # the compiler, and its memory could not be limited.
         raise ModuleError(
             f"{name} cannot be compiled: no {PYTHON} with wasmtime was found for the compiler process, which untrusted"
             f" modules require (set PORTALIS_PYTHON to one{_or_trusted(setting_names)})"

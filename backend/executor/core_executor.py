@@ -80,13 +80,16 @@ class CoreExecutor(Executor):
         freed.atexit = False  # at exit other threads can still run guests
 
     def update_stats(self) -> None:
+        """Copy the library's counters of instances and memory."""
         counted = self._core.stats(self._program)
         self._stats.instances, self._stats.memory_high_water_bytes = counted.instances, counted.high_water
 
     def close(self) -> None:
+        """Free the idle instances."""
         self._core.pool_clear(self._pool)
 
     def run(self, inputs: Sequence[Pieces | None], deadline: Deadline, borrow: bool = False) -> list[np.ndarray]:
+        """Implements `Executor.run`, and then forwards the lines that the guest wrote."""
         try:
             return self._run(inputs, deadline, borrow)
         finally:

@@ -64,6 +64,7 @@ class PythonExecutor(Executor):
         return outputs
 
     def close(self) -> None:
+        """Close the idle instances."""
         self._pool.close()
 
     @staticmethod
