@@ -19,7 +19,7 @@ from .guides import guides
 from .markdown import page
 from .openapi import openapi_document, openapi_text, to_openapi_3_0
 from .outline import outline
-from .proto_file import SHARED, TEMPLATES, file_name, models_proto
+from .proto_file import file_name, models_proto, shared_files
 from .protoc import descriptor_set
 
 
@@ -104,7 +104,7 @@ def _grpc(
     """Write the .proto files, and their descriptors if protoc is installed. Raises ValueError from `models_proto`."""
     folder, name = DOCS / "grpc", file_name(job.spec.package_name)
     files = {name: models_proto(job.spec.package_name, models)}
-    files |= {each: (TEMPLATES / each).read_text(encoding="utf-8") for each in SHARED}
+    files |= shared_files()
     for each, text in files.items():
         tree.text(folder / each, text)
     descriptor = None

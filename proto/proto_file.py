@@ -10,8 +10,8 @@ from ..templates import render
 from .api_models import ApiModel, ApiTensor
 from .identifiers import identifier, proto_identifiers, type_names
 
-TEMPLATES = Path(__file__).parent / "templates"
-SHARED = ("open_inference.proto", "portalis_tensors.proto")
+_TEMPLATES = Path(__file__).parent / "templates"
+_SHARED = ("open_inference.proto", "portalis_tensors.proto")
 _MAX_FIELDS = 18_000  # field numbers from 19000 on are reserved for protoc
 _TYPES = {
     "BOOL": "BoolTensor",
@@ -47,6 +47,11 @@ class Message:
     fields: tuple[Field, ...]
 
 
+def shared_files() -> dict[str, str]:
+    """The texts of the files that a package's own file imports, by file name."""
+    return {name: (_TEMPLATES / name).read_text(encoding="utf-8") for name in _SHARED}
+
+
 def file_name(package: str) -> str:
     """The name of the package's own file."""
     return f"{identifier(package)}_models.proto"
@@ -60,7 +65,7 @@ def proto_package(package: str) -> str:
 def models_proto(package: str, models: Iterable[ApiModel]) -> str:
     """The text of the file. Raises ValueError if a model has more tensors than a message can have fields."""
     return render(
-        TEMPLATES, "models.proto.j2", (literal,), package=proto_package(package), messages=tuple(messages(models))
+        _TEMPLATES, "models.proto.j2", (literal,), package=proto_package(package), messages=tuple(messages(models))
     )
 
 

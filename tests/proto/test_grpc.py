@@ -14,7 +14,7 @@ from tritonclient.grpc import service_pb2
 
 from portalis.errors import MissingPart
 from portalis.proto.api_models import ApiModel, ApiTensor
-from portalis.proto.proto_file import SHARED, TEMPLATES, file_name, models_proto, proto_package
+from portalis.proto.proto_file import file_name, models_proto, proto_package, shared_files
 from portalis.proto.protoc import ProtocFailed, descriptor_set
 
 from .test_openapi import DTYPES
@@ -53,7 +53,7 @@ NAMES = st.text(min_size=1) | st.sampled_from(
 
 
 def files(package: str, models: list[ApiModel]) -> dict[str, str]:
-    shared = {name: (TEMPLATES / name).read_text(encoding="utf-8") for name in SHARED}
+    shared = shared_files()
     return {**shared, file_name(package): models_proto(package, models)}
 
 
