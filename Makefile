@@ -1,4 +1,4 @@
-# Portalis: `make demo` and `make test` need Python, make and a C library, and do the rest themselves.
+# Portalis: `make demo` and `make test` require Python, make and a C library, and install everything else.
 
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PYTEST_ARGS ?=
 WORKERS ?= 2
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS)
-# the markers of tests that `make check` leaves out: they start a server, an engine or Kit, or move a lot of data
+# markers of the tests that `make check` excludes: they start a server, a container engine or Kit, or move a lot of data
 NOT_CHECKED := triton or engine or kit or registry or service or alone or bulk
 MUTANTS ?=
 SOAK ?=
@@ -21,63 +21,63 @@ ASSEMBLYSCRIPT := 0.28
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
 
-demo: $(STAMPS)/demo ## Serve the examples on a real Triton, send real input, show what comes out
+demo: $(STAMPS)/demo ## Serve the examples on a real Triton, send realistic input, show the output
 	$(BIN)/portalis demo
 
-# what pytest makes of the tests' assertions is kept for the next run, and modules are compiled once for all processes that
-# tests start, whatever the environment says
+# regardless of the environment: pytest caches its rewritten assertions for the next run, and Python caches the bytecode of
+# modules for all processes that tests start
 test check: export PYTHONDONTWRITEBYTECODE :=
 
-test: $(STAMPS)/dev build/npm/.stamp ## Run all tests (PYTEST_ARGS='-k softmax' for some)
+test: $(STAMPS)/dev build/npm/.stamp ## Run all tests (PYTEST_ARGS='-k softmax' for a selection)
 	$(PYTEST) --cov --cov-report=term $(PYTEST_ARGS)
 
-check: lint build/npm/.stamp ## Lint, and the tests that need no server, engine, Kit or bulk data, with fewer random inputs
+check: lint build/npm/.stamp ## Lint, and run the tests without a server, engine, Kit or bulk data, with fewer random inputs
 	$(PYTEST) --hypothesis-profile=quick -m 'not ($(NOT_CHECKED))' $(PYTEST_ARGS)
 
-lint: $(STAMPS)/dev ## Check style, types and who imports whom
+lint: $(STAMPS)/dev ## Check style, types and import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy portalis
 	$(BIN)/mypy tests
 	$(BIN)/lint-imports pyproject.toml
 
-format: $(STAMPS)/dev ## Format the code and fix what ruff can
+format: $(STAMPS)/dev ## Format the code and apply ruff's fixes
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(STAMPS)/dev build/npm/.stamp ## Measure, print the table, write build/bench/*.json (BENCH='--only echo' for a part)
+bench: $(STAMPS)/dev build/npm/.stamp ## Run the benchmarks, print the table, write build/bench/*.json (BENCH='--only echo' for one)
 	$(BIN)/python -m benchmarks $(BENCH)
 
-soak: $(STAMPS)/dev ## A mixed load on the service, some of it hostile, for minutes (SOAK='--minutes 60')
+soak: $(STAMPS)/dev ## Run a mixed load with hostile requests on the service for minutes (SOAK='--minutes 60')
 	$(BIN)/python -m tests.hostile.soak $(SOAK)
 
-fuzz-native: $(STAMPS)/dev ## Fuzz the native executor (FUZZ_SECONDS=600); what it finds is kept in build/fuzz
+fuzz-native: $(STAMPS)/dev ## Fuzz the native executor (FUZZ_SECONDS=600); findings are stored in build/fuzz
 	$(BIN)/python -m tests.native.fuzzing $(FUZZ_SECONDS)
 
-wheel: $(STAMPS)/dev ## Build the sdist and, through it, the wheel into build/wheels
+wheel: $(STAMPS)/dev ## Build the sdist, and the wheel from the sdist, into build/wheels
 	rm -rf build/wheels
 	$(BIN)/python -m build --outdir build/wheels
 
-mutants: $(STAMPS)/dev ## Mutation testing of the critical paths; takes hours (MUTANTS=... for a part)
+mutants: $(STAMPS)/dev ## Mutation testing of the critical paths; takes hours (MUTANTS=... for a selection)
 	.ci/mutants $(MUTANTS)
 
-schemas: $(STAMPS)/dev ## Write the committed JSON Schemas anew
+schemas: $(STAMPS)/dev ## Regenerate the committed JSON Schemas
 	for name in spec input output error manifest; do $(BIN)/portalis schema $$name >docs/schemas/$$name.schema.json; done
 
-golden: $(STAMPS)/dev ## Write the extensions and build contexts that the tests compare with anew
+golden: $(STAMPS)/dev ## Regenerate the extensions and build contexts with which tests compare
 	PORTALIS_GOLDEN=write $(BIN)/python -m pytest -q tests/omniverse/test_golden.py tests/nim/test_golden.py
 
-parts: ## As root on Debian: rustc for wasm32, clang, libpython, perf_analyzer, a Docker engine with a base image
+parts: ## As root on Debian: install rustc for wasm32, clang, libpython, perf_analyzer, a Docker engine with a base image
 	.ci/parts
 
-clean: ## Remove what was built; the virtual environment stays
+clean: ## Remove build outputs, except the virtual environment
 	rm -rf build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
 venv: $(STAMPS)/pip
 
 $(BIN)/python:
-	@python=$${PYTHON:-$$(sh .ci/find-python)} && echo "making $(VENV) with $$python" && "$$python" -m venv $(VENV)
+	@python=$${PYTHON:-$$(sh .ci/find-python)} && echo "creating $(VENV) with $$python" && "$$python" -m venv $(VENV)
 
 $(STAMPS)/pip: | $(BIN)/python
 	@mkdir -p $(STAMPS)
@@ -92,7 +92,7 @@ $(STAMPS)/dev: pyproject.toml $(STAMPS)/pip
 	$(PIP) install --editable '.[dev]'
 	@touch $@
 
-# without npm the AssemblyScript tests skip, and say so
+# without npm, the AssemblyScript tests are skipped with a message
 build/npm/.stamp: Makefile
 	@mkdir -p build/npm
 	if command -v npm >/dev/null; then \

@@ -1,5 +1,7 @@
-"""The build backend: setuptools'. Where the adapter or the native libraries are missing, as in a source archive that
-was freed of binaries, they are built first, by zig."""
+"""The build backend: setuptools, which first builds missing native files with Zig.
+
+The adapter and the native libraries are missing in source archives from which binaries were removed.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,7 @@ BUILT = ("adapter/adapter.wasm", *(f"lib/{each}/{name}" for each in ("aarch64", 
 
 
 def missing() -> list[str]:
-    """The built files that are not there."""
+    """Names of the native files that are missing."""
     return [name for name in BUILT if not (ROOT / "backend" / name).is_file()]
 
 
@@ -44,22 +46,22 @@ def _build() -> None:
 
 
 def get_requires_for_build_wheel(config_settings: Any = None) -> list[str]:
-    """What has to be installed before `build_wheel`."""
+    """Requirements that must be installed before `build_wheel`."""
     return [*build_meta.get_requires_for_build_wheel(config_settings), *([ZIG] if missing() else [])]
 
 
 def get_requires_for_build_editable(config_settings: Any = None) -> list[str]:
-    """What has to be installed before `build_editable`."""
+    """Requirements that must be installed before `build_editable`."""
     return [*build_meta.get_requires_for_build_editable(config_settings), *([ZIG] if missing() else [])]
 
 
 def build_wheel(wheel_directory: str, config_settings: Any = None, metadata_directory: str | None = None) -> str:
-    """The wheel's name."""
+    """Build the wheel; returns its file name."""
     _build()
     return build_meta.build_wheel(wheel_directory, config_settings, metadata_directory)
 
 
 def build_editable(wheel_directory: str, config_settings: Any = None, metadata_directory: str | None = None) -> str:
-    """The name of the wheel that refers to this tree."""
+    """Build a wheel that refers to this source tree; returns its file name."""
     _build()
     return build_meta.build_editable(wheel_directory, config_settings, metadata_directory)

@@ -39,7 +39,7 @@ DEVELOPMENT = {"dev", "lint", "mutation", "test"}  # extras that users do not in
 
 
 def third_party_imports() -> dict[str, Path]:
-    """One importing file for each third-party import name."""
+    """For each third-party import name, one file that imports it."""
     return {
         name: path
         for folder in package_folders().values()

@@ -20,12 +20,12 @@ FILE = re.compile(r"`((?:backend|portalis|nim|tests|benchmarks|examples|omnivers
 
 
 def prose(page: Path) -> str:
-    """The page without its blocks of code."""
+    """The text of a page without its code blocks."""
     return re.sub(r"```.*?```", "", (ROOT / page).read_text(), flags=re.DOTALL)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=str)
-def test_every_link_to_a_file_leads_to_one(page: Path) -> None:
+def test_every_link_to_a_file_refers_to_an_existing_file(page: Path) -> None:
     links = [
         target for target, _ in LINK.findall(prose(page)) if "://" not in target and not target.startswith("mailto:")
     ]
@@ -56,10 +56,10 @@ def test_every_page_of_the_architecture_has_a_diagram(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page.parts[:2] == ("docs", "architecture")], ids=str)
-def test_every_path_that_the_architecture_names_is_there(page: Path) -> None:
+def test_every_path_in_the_architecture_pages_exists(page: Path) -> None:
     assert [path for path in FILE.findall(prose(page)) if not (ROOT / path).exists()] == []
 
 
-def test_the_walk_of_a_request_is_told_in_paths() -> None:
-    walk = prose(Path("docs/architecture/3-runtime.md"))
-    assert {"backend/program.py", "backend/native/call.c", "backend/adapter/adapter.c"} <= set(FILE.findall(walk))
+def test_the_description_of_a_request_names_the_source_files() -> None:
+    page = prose(Path("docs/architecture/3-runtime.md"))
+    assert {"backend/program.py", "backend/native/call.c", "backend/adapter/adapter.c"} <= set(FILE.findall(page))

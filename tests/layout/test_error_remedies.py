@@ -1,4 +1,4 @@
-"""Every kind of error has a remedy, which names the thing to change and only what exists."""
+"""Every error class has a remediation, which names the thing to change, and only things that exist."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from tests.parts import ROOT
 
 from .test_remedies import commands, sources
 
-# what names nothing: a reader of the remedy alone does not know what to change
+# remediations that do not name what to change
 GENERIC = re.compile(
     r"^(mend|fix|set|change|rename|edit|choose|remove|unset|name|leave|make|check|ask|try|package|mount|keep)"
     r"( (it|one|this|them|that|the|others?|another|again|of|out|for|in|a|new|file|who|runs|elsewhere))*[.]?$",
     re.IGNORECASE,
 )
-# these run only where something else that they need is installed: in a container's server, in Kit, as a program
+# modules that cannot be imported here: they run in Triton's server, in Kit, or as a program
 NOT_IMPORTED = re.compile(
     r"triton\.model|__main__|compile\.worker|import_probe|omniverse\.inside|nim\.service\.external"
 )
@@ -44,53 +44,53 @@ def subclasses(base: type[Exception]) -> Iterator[type[Exception]]:
 
 
 @cache
-def kinds() -> dict[str, type[Exception]]:
-    """Every class of the trees of errors that the product has, by name."""
+def error_classes() -> dict[str, type[Exception]]:
+    """Every error class of the product, by name."""
     for module in pkgutil.walk_packages(portalis.__path__, "portalis."):
         if NOT_IMPORTED.search(module.name) is None:
             importlib.import_module(module.name)
-    found = [*subclasses(PortalisError), *subclasses(WasmError), OSError, FileNotFoundError, ZeroDivisionError]
-    return {each.__name__: each for each in found if each.__module__.startswith(("portalis", "builtins"))}
+    classes = [*subclasses(PortalisError), *subclasses(WasmError), OSError, FileNotFoundError, ZeroDivisionError]
+    return {each.__name__: each for each in classes if each.__module__.startswith(("portalis", "builtins"))}
 
 
-def raised(kind: type[Exception]) -> Exception:
-    """An error of this kind with a message and no remedy of its own."""
+def example_error(kind: type[Exception]) -> Exception:
+    """An error of class `kind` with a message and without an individual remediation."""
     error = kind.__new__(kind)
     error.args = ("something failed",)
     error.__dict__.update(message="something failed", remediation="", problems=(), source="a file", pipeline_id=None)
     return error
 
 
-def wrong_names(text: str) -> list[str]:
-    """What a remedy names and does not exist: commands with their options, keys of models."""
-    found = []
+def unknown_names(text: str) -> list[str]:
+    """Names in a remediation that do not exist: commands, their options, and keys of models."""
+    unknown = []
     for command, rest in re.findall(r"`portalis ([a-z-]+)([^`]*)`", text):
         if command not in commands():
-            found.append(command)
+            unknown.append(command)
         else:
-            found += [option for option in re.findall(r"--[a-z-]+", rest) if option not in commands()[command]]
-    return found + [key for key in re.findall(r"\bwasm\.[a-z_]+", text) if key not in KEYS]
+            unknown += [option for option in re.findall(r"--[a-z-]+", rest) if option not in commands()[command]]
+    return unknown + [key for key in re.findall(r"\bwasm\.[a-z_]+", text) if key not in KEYS]
 
 
-def test_the_trees_of_errors_are_known() -> None:
+def test_all_error_classes_are_found() -> None:
     expected = {"MissingPart", "UsageError", "InputProblems", "StageError", "TritonFailed", "EngineFailed", "Trap"}
-    assert expected <= set(kinds())
+    assert expected <= set(error_classes())
 
 
 @pytest.mark.parametrize("command", sorted(commands()))
-def test_every_kind_of_error_has_a_remedy_in_every_command(command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    for name, kind in kinds().items():
-        failures.report_error(raised(kind), command, as_json=True)
+def test_every_error_class_has_a_remediation_in_every_command(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, kind in error_classes().items():
+        failures.report_error(example_error(kind), command, as_json=True)
         error: dict[str, Any] = json.loads(capsys.readouterr().out)["error"]
-        told = error["remediation"]["summary"]
-        assert re.match(r"[A-Z`]", told) and told.endswith("."), (name, told)
-        assert not wrong_names(told), (name, told)
-        assert not GENERIC.match(told), (name, told)
+        summary = error["remediation"]["summary"]
+        assert re.match(r"[A-Z`]", summary) and summary.endswith("."), (name, summary)
+        assert not unknown_names(summary), (name, summary)
+        assert not GENERIC.match(summary), (name, summary)
 
 
 @cache
-def remedies() -> tuple[tuple[str, str], ...]:
-    """Each remedy that the source passes by keyword, and where; what an f-string puts in is …."""
+def remediations() -> tuple[tuple[str, str], ...]:
+    """Location and text of each remediation that the source passes by keyword; values in f-strings are replaced by …."""
     return tuple(
         (f"{path.relative_to(ROOT)}:{node.lineno}", text)
         for path in sources()
@@ -109,30 +109,30 @@ def _text(node: ast.expr) -> str | None:
     return None
 
 
-def test_every_remedy_names_what_is_to_be_changed() -> None:
-    assert len(remedies()) > 200
-    assert not [(where, text) for where, text in remedies() if not text.strip() or GENERIC.match(text)]
+def test_every_remediation_names_what_to_change() -> None:
+    assert len(remediations()) > 200
+    assert not [(where, text) for where, text in remediations() if not text.strip() or GENERIC.match(text)]
 
 
-def test_every_remedy_is_a_sentence_or_a_command() -> None:
+def test_every_remediation_is_a_sentence_or_a_command() -> None:
     commandlike = re.compile(r"^(pip install|--|install )")
     wrong = [
         (where, text)
-        for where, text in remedies()
+        for where, text in remediations()
         if not commandlike.match(text) and not (re.match(r"[A-Z`…]", text) and re.search(r"[.?:…]$", text.strip()))
     ]
     assert not wrong
 
 
 def test_no_text_uses_the_old_word_for_fix() -> None:
-    assert not [(where, text) for where, text in remedies() if re.search(r"\bmend\b", text, re.IGNORECASE)]
+    assert not [(where, text) for where, text in remediations() if re.search(r"\bmend\b", text, re.IGNORECASE)]
 
 
 @pytest.mark.parametrize(("text", "wrong"), [("Leave one out.", True), ("Set it.", True), ("Set registry_url.", False)])
-def test_a_remedy_that_names_nothing_is_seen(text: str, wrong: bool) -> None:
+def test_a_remediation_that_names_nothing_is_detected(text: str, wrong: bool) -> None:
     assert bool(GENERIC.match(text)) is wrong
 
 
-def test_every_stage_has_a_kind_of_error_and_a_consequence() -> None:
+def test_every_stage_has_an_error_type_and_a_consequence() -> None:
     assert set(ERROR_TYPES) <= set(PackagingStage) and set(ERROR_TYPES.values()) <= set(ErrorType)
     assert set(_CONSEQUENCES) <= set(ERROR_TYPES)

@@ -34,7 +34,7 @@ LIMITS = {"UINT32_MAX": (1 << 32) - 1, "UINT64_MAX": (1 << 64) - 1}
 
 
 def numbers_of(text: str) -> dict[str, int]:
-    """The constants of C's enumerations in `text`."""
+    """The constants of the C enumerations in `text`."""
     found: dict[str, int] = {}
     for body in re.findall(r"\benum\s*\{(.*?)\}", re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL), re.DOTALL):
         following = 0
@@ -47,7 +47,7 @@ def numbers_of(text: str) -> dict[str, int]:
 
 
 def in_c() -> dict[str, set[int]]:
-    """Every value that C has for a constant."""
+    """All values of each constant in the C sources."""
     found: dict[str, set[int]] = {}
     for path in C:
         for name, value in numbers_of(path.read_text()).items():
@@ -62,7 +62,7 @@ def in_c() -> dict[str, set[int]]:
         *("MAX_TABLE_ELEMENTS", "MAX_INSTANCE_BYTES", "CHECKED_SLOT_BYTES", "SPARE_BYTES", "MAX_IDLE_SIZES"),
     ],
 )
-def test_c_has_the_numbers_of_facts(name: str) -> None:
+def test_c_has_the_same_constants(name: str) -> None:
     assert in_c()[name] == {getattr(constants, name)}
 
 
@@ -74,19 +74,19 @@ def test_c_has_the_numbers_of_facts(name: str) -> None:
         *("REWINDS", "RESETS", "EXPLAINS", "FORGETS"),
     ],
 )
-def test_the_planner_writes_what_the_adapter_reads(name: str) -> None:
+def test_the_control_block_has_the_same_constants_in_the_adapter(name: str) -> None:
     assert numbers_of((BACKEND / "adapter" / "control.h").read_text())[name] == getattr(control, name)
 
 
 @pytest.mark.parametrize("name", ["KEEPS", "STATEFUL", "JOINS", "HAS_HOST", "HAS_MEMORY", "EXACT", "SIGNALS"])
-def test_the_flags_of_a_plan_are_those_that_c_reads(name: str) -> None:
+def test_the_flags_of_a_plan_are_the_same_in_c(name: str) -> None:
     found = numbers_of((BACKEND / "native" / "plan.h").read_text())
     assert found[name] == getattr(layout, name)
     assert found["REWINDS_INSTANCE"] == layout.REWINDS and found["PLAN_VERSION"] == layout.VERSION
 
 
-def test_the_blocks_have_the_sizes_that_the_adapter_is_compiled_with() -> None:
-    """An assertion in its source says the same of the structs."""
+def test_structures_have_the_sizes_that_the_adapter_asserts() -> None:
+    """The adapter's source asserts the sizes of its structs at compile time."""
     text = (BACKEND / "adapter" / "adapter.c").read_text()
     tensor, head, spec = re.findall(
         r"sizeof\(struct tensor\) == (\d+).*sizeof\(struct control\) == (\d+) \+.*sizeof\(struct spec\) == (\d+)", text
@@ -101,13 +101,13 @@ def python_files() -> Iterator[Path]:
                 yield path
 
 
-def test_the_size_of_a_page_is_written_once_for_python_and_once_for_c() -> None:
+def test_the_page_size_is_defined_once_in_python_and_once_in_c() -> None:
     files = [*python_files(), *C]
     found = {str(path.relative_to(ROOT)) for path in files if re.search(r"\b65536\b|\b65_536\b", path.read_text())}
     assert found == {"backend/constants.py", "backend/adapter/control.h"}
 
 
-def test_what_is_shared_has_one_definition() -> None:
+def test_each_shared_constant_has_one_definition() -> None:
     shared = "|".join(name for name in vars(constants) if name.isupper())
     others = [
         f"{path.relative_to(ROOT)}: {found[0]}"
@@ -118,13 +118,13 @@ def test_what_is_shared_has_one_definition() -> None:
     assert others == []
 
 
-def test_the_numbers_of_data_types_are_tritons() -> None:
+def test_the_numbers_of_data_types_equal_those_of_triton() -> None:
     of_triton = dict(model_config_schema().DataType.items())
     assert {dtype.triton: dtype.number for dtype in DTYPES.values()} | {"TYPE_INVALID": 0} == of_triton
     assert in_c()["TYPE_BYTES"] == {constants.DATA_TYPES["BYTES"].number}
 
 
-def test_a_data_type_is_what_numpy_has_by_that_name() -> None:
+def test_size_and_kind_of_data_types_equal_those_of_numpy() -> None:
     for row in constants.DATA_TYPES.values():
         assert row.name == "BYTES" or row.size == np.dtype(row.numpy).itemsize
         kinds = {
@@ -142,7 +142,7 @@ def test_a_data_type_is_what_numpy_has_by_that_name() -> None:
     [
         pytest.param({each.value for each in DataType} - {"STRING"}, set(), id="spec"),
         pytest.param(set(USD_TYPES), set(), id="USD"),
-        pytest.param(set(CONTENTS_FIELDS), {"FP16", "BF16"}, id="gRPC"),  # in raw_input_contents only
+        pytest.param(set(CONTENTS_FIELDS), {"FP16", "BF16"}, id="gRPC"),  # only in raw_input_contents
         pytest.param(set(OMNIGRAPH_TYPES), {"UINT16", "INT8", "INT16", "BF16"}, id="OmniGraph"),
         pytest.param(set(_TYPES), set(), id="proto"),
         pytest.param(
@@ -150,19 +150,19 @@ def test_a_data_type_is_what_numpy_has_by_that_name() -> None:
         ),
     ],
 )
-def test_other_vocabularies_know_all_data_types(names: Collection[str], missing: set[str]) -> None:
+def test_every_table_of_data_types_is_complete(names: Collection[str], missing: set[str]) -> None:
     assert set(names) | missing == NAMES and not set(names) & missing
 
 
 @pytest.mark.parametrize("category", sorted({unicodedata.category(chr(each)) for each in range(0x20000)}))
-def test_unprintable_characters_are_escaped_alike(category: str) -> None:
+def test_unprintable_characters_are_escaped_in_the_same_way(category: str) -> None:
     """The runtime and the service are copied without `portalis.escaping`, so each has its own function."""
     text = "".join(c for c in map(chr, range(0x20000)) if unicodedata.category(c) == category and c != "\n")[:2000]
     assert escape_control(text) == printable(text)
-    assert category == "Cs" or escape(text) == printable(text)  # surrogates stand for bytes of a path
+    assert category == "Cs" or escape(text) == printable(text)  # surrogates represent bytes of a path
 
 
-def test_facts_and_limits_cost_neither_wasmtime_nor_numpy() -> None:
+def test_constants_and_limits_import_neither_wasmtime_nor_numpy() -> None:
     check = "import sys, portalis.backend.constants, portalis.backend.limits; print({'wasmtime', 'numpy'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("set()\n", "")

@@ -12,7 +12,7 @@ import pytest
 
 from .tree import package_folders
 
-# in several packages: indexes, entry points, the errors of the package, an application (Typer, FastAPI)
+# names that several packages may have: indexes, entry points, errors, applications (Typer, FastAPI)
 SHARED_NAMES = {"__init__", "__main__", "app", "errors", "health", "limits", "paths"}
 EMITTED = "portalis.omniverse.inside"  # copied into extensions, whose users know these names
 
@@ -59,8 +59,8 @@ def graph() -> dict[str, set[str]]:
     return {name: set(imported(name, path)) for name, path in MODULES.items()}
 
 
-def circle(edges: dict[str, set[str]]) -> list[str]:
-    """The modules of one circle; empty if the graph has none."""
+def cycle(edges: dict[str, set[str]]) -> list[str]:
+    """The modules of one cycle; empty if the graph has none."""
     try:
         TopologicalSorter(edges).prepare()
     except CycleError as error:
@@ -68,8 +68,8 @@ def circle(edges: dict[str, set[str]]) -> list[str]:
     return []
 
 
-def test_no_modules_import_each_other_in_a_circle() -> None:
-    assert circle(graph()) == []
+def test_the_import_graph_has_no_cycle() -> None:
+    assert cycle(graph()) == []
 
 
 @pytest.mark.parametrize(
@@ -80,14 +80,13 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
         "if TYPE_CHECKING:\n    from .program import Program",
     ],
 )
-def test_a_circle_is_found_however_it_is_imported(statement: str) -> None:
+def test_a_cycle_is_found_with_any_kind_of_import(statement: str) -> None:
     name = "portalis.backend.limits"
     edges = graph() | {name: set(imported(name, MODULES[name], statement))}
-    found = circle(edges)
-    assert {name, "portalis.backend.program"} <= set(found)
+    assert {name, "portalis.backend.program"} <= set(cycle(edges))
 
 
-def test_a_module_is_found_by_its_name() -> None:
+def test_names_of_modules_are_unique() -> None:
     modules = [name for name in MODULES if not name.startswith(EMITTED)]
     names = collections.Counter(name.rpartition(".")[2] for name in modules if MODULES[name].stem not in SHARED_NAMES)
     assert {name: count for name, count in names.items() if count > 1} == {}

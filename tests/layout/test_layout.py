@@ -1,4 +1,4 @@
-"""The traps of the layout, each of which is silent (docs/decisions/0001-folders-at-the-top.md)."""
+"""Pitfalls of the directory layout that cause no error by themselves (docs/decisions/0001-folders-at-the-top.md)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ISLAND = sorted((ROOT / "backend").rglob("*.py"))
 
 
 def imports(path: Path) -> list[tuple[int, str]]:
-    """(level, module) of every import in a file, those inside functions included."""
+    """(level, module) of every import in a file, including imports in functions."""
     found = []
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -53,7 +53,7 @@ def test_proto_has_no_init_that_would_shadow_another_librarys_proto() -> None:
 
 @pytest.mark.parametrize("name", SUBPACKAGES)
 def test_git_ignores_no_subpackage(name: str) -> None:
-    # --no-index: also names that are not there yet. 0: ignored, 1: not ignored, 128: git failed
+    # --no-index: files that do not exist yet count too. 0: ignored, 1: not ignored, 128: git failed
     done = subprocess.run(["git", "check-ignore", "--no-index", "--quiet", f"{name}/module.py"], cwd=ROOT, check=False)
     if done.returncode == 128:
         pytest.skip("this is not a git checkout")
@@ -61,9 +61,9 @@ def test_git_ignores_no_subpackage(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SUBPACKAGES)
-def test_ruff_checks_every_subpackage_and_refuses_its_bare_name(tmp_path: Path, name: str) -> None:
+def test_ruff_checks_every_subpackage_and_rejects_its_bare_name(tmp_path: Path, name: str) -> None:
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    # a folder whose own relative imports look like the banned name is left out of this rule
+    # directories whose relative imports look like the banned name are exempt from this rule
     exempt = "TID251" in pyproject()["tool"]["ruff"]["lint"]["per-file-ignores"].get(f"{name}/**", ())
     module = tmp_path / ("portalis" if exempt else name) / "module.py"
     module.parent.mkdir()
@@ -81,19 +81,19 @@ def test_ruff_checks_every_subpackage_and_refuses_its_bare_name(tmp_path: Path, 
     assert f":4:1: TID251 `{banned}" in done.stdout
 
 
-def test_the_island_imports_wasmtime_numpy_and_the_standard_library_only() -> None:
+def test_the_island_imports_only_wasmtime_numpy_and_the_standard_library() -> None:
     allowed = sys.stdlib_module_names | {"numpy", "wasmtime", "triton_python_backend_utils"}
     wrong = {
         (path.name, module)
         for path in ISLAND
         for level, module in imports(path)
-        # as many dots as folders: the island itself
+        # at most as many dots as directories: a module of the island
         if (level == 0 and module.split(".")[0] not in allowed) or level > len(path.relative_to(ROOT / "backend").parts)
     }
     assert wrong == set()
 
 
-def test_one_module_of_the_island_knows_triton_and_few_know_wasmtimes_raw_bindings() -> None:
+def test_only_one_module_of_the_island_imports_triton_and_few_import_wasmtimes_raw_bindings() -> None:
     def importers(*modules: str) -> set[str]:
         found = {path for path in ISLAND for level, module in imports(path) if level == 0 and module in modules}
         return {str(path.relative_to(ROOT / "backend")) for path in found}
@@ -106,7 +106,7 @@ def test_one_module_of_the_island_knows_triton_and_few_know_wasmtimes_raw_bindin
 @pytest.mark.parametrize(
     ("library", "owner"), [("tritonclient", "triton_client.py"), ("PIL", "tensor_input.py"), ("typer", "cli")]
 )
-def test_a_heavy_library_is_imported_by_the_one_module_that_owns_it(library: str, owner: str) -> None:
+def test_a_heavy_library_is_imported_only_by_its_owner(library: str, owner: str) -> None:
     core = [path for path in (ROOT / "portalis").rglob("*.py") if not {"backend", "examples"} & set(path.parts)]
     importers = {
         path.relative_to(ROOT / "portalis").parts[0]
@@ -118,13 +118,13 @@ def test_a_heavy_library_is_imported_by_the_one_module_that_owns_it(library: str
 
 
 @pytest.mark.parametrize("name", SUBPACKAGES)
-def test_pytest_looks_into_the_tests_of_every_subpackage(pytestconfig: pytest.Config, name: str) -> None:
-    """It passes over folders called `dist` and `build` unless it is told otherwise."""
+def test_pytest_collects_the_tests_of_every_subpackage(pytestconfig: pytest.Config, name: str) -> None:
+    """By default, pytest skips directories named `dist` and `build`."""
     assert not any(fnmatch.fnmatch(name, pattern) for pattern in pytestconfig.getini("norecursedirs"))
 
 
-def test_import_linter_sees_through_the_symlinks(tmp_path: Path) -> None:
-    """Its contracts would hold forever if it did not look into `portalis/backend`."""
+def test_import_linter_follows_the_symlinks(tmp_path: Path) -> None:
+    """If it did not inspect `portalis/backend`, no contract could be broken."""
     tree = copy_tree(tmp_path)
     lint = [str(Path(sys.executable).parent / "lint-imports"), "--no-cache"]
 
@@ -136,7 +136,7 @@ def test_import_linter_sees_through_the_symlinks(tmp_path: Path) -> None:
     with (tree / "backend" / "limits.py").open("a") as module:
         module.write("\nimport rich\n")
     with (tree / "backend" / "wasm" / "leb128.py").open("a") as module:
-        module.write("\nfrom ..interface import signature\n")  # which uses modules that use this one
+        module.write("\nfrom ..interface import signature\n")  # signature imports modules that import leb128
     with (tree / "nim" / "service" / "service.py").open("a") as module:
         module.write("\nfrom .app import Application\n")
     broken = run()
@@ -148,7 +148,7 @@ def test_import_linter_sees_through_the_symlinks(tmp_path: Path) -> None:
     assert "No circle between files or rooms of the service BROKEN" in broken.stdout
 
 
-def test_the_island_is_written_in_python_3_10() -> None:
+def test_the_island_supports_python_3_10() -> None:
     for path in ISLAND:
         ast.parse(path.read_text(), feature_version=(3, 10))
         assert all(level == 1 or "tomllib" not in module for level, module in imports(path)), path
@@ -161,7 +161,7 @@ def test_python_imports_the_same_files_through_the_symlink() -> None:
     assert Path(portalis.backend.__file__).resolve() == (ROOT / "backend" / "__init__.py").resolve()
 
 
-def test_importing_the_core_needs_no_server_parts() -> None:
+def test_importing_the_core_loads_no_server_libraries() -> None:
     program = "import sys, portalis.tritonserver; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert {"wasmtime", "numpy", "portalis.backend", "tritonclient"}.isdisjoint(done.stdout.split())

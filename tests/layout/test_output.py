@@ -61,6 +61,6 @@ def test_only_output_writes(room: str) -> None:
     assert {name: calls for name, calls in found.items() if bool(calls) != (name in ALLOWED)} == {}
 
 
-def test_a_write_is_found(tmp_path: Path) -> None:
+def test_calls_that_write_are_found(tmp_path: Path) -> None:
     (tmp_path / "m.py").write_text("path.open('wb')\npath.write_text('')\npath.open('rb')\nmapping.copy()\n")
     assert list(writes(tmp_path / "m.py")) == ["open in line 1", "write_text in line 2"]

@@ -1,4 +1,4 @@
-"""Every text of the product names only what exists: commands, options, extras, keys of the spec and of models, variables.
+"""Every text of the product names only existing commands, options, extras, keys of the spec and of models, and variables.
 
 A remedy that cannot be followed is worse than none. All string literals of the source are read, docstrings included.
 """
@@ -29,12 +29,12 @@ else:
     import tomli as tomllib
 
 FOLDERS = ("backend", "deploy", "dist", "model_repository_gen", "nim", "omniverse", "portalis", "proto")
-# options that are other programs' own
+# options of other programs
 OTHER_OPTIONS = {
     "--allow-http", "--annotation", "--build-arg", "--exec", "--interval", "--model-control-mode", "--no-healthcheck",
     "--rate-limit", "--retries", "--start-period", "--use",
 }  # fmt: skip
-# a text that names one of these programs may name any of its options
+# programs; a text that names one of them can name any option
 OTHERS = {
     "docker", "podman", "pip", "helm", "kubectl", "tritonserver", "cosign", "git", "apt-get", "npm", "sha256sum", "openssl",
     "perf_analyzer", "curl", "wasm-opt", "wasm-tools", "emcc", "clang", "zig", "asc", "cargo", "rustc", "protoc", "python",
@@ -42,7 +42,7 @@ OTHERS = {
 
 
 def sources() -> Iterator[Path]:
-    """The Python files of the product; the links in portalis/ lead to folders that are read themselves."""
+    """The Python files of the product, without those under the symlinks in portalis/."""
     for folder in FOLDERS:
         for path in sorted((ROOT / folder).rglob("*.py")):
             if not any(parent.is_symlink() for parent in path.parents if ROOT in parent.parents):
@@ -50,7 +50,7 @@ def sources() -> Iterator[Path]:
 
 
 def literals(path: Path) -> Iterator[tuple[int, str]]:
-    """The line and text of each string; what an f-string puts in is …."""
+    """Line and text of each string literal; values in f-strings are replaced by …."""
     tree = ast.parse(path.read_text())
     within: set[int] = set()
     for node in ast.walk(tree):
@@ -64,14 +64,14 @@ def literals(path: Path) -> Iterator[tuple[int, str]]:
 
 @cache
 def texts() -> tuple[tuple[str, str], ...]:
-    """Where each text stands, and the text."""
+    """Location and text of each string literal of the product."""
     return tuple((f"{path.relative_to(ROOT)}:{line}", text) for path in sources() for line, text in literals(path))
 
 
 @cache
 def commands() -> dict[str, frozenset[str]]:
-    """The options of each command."""
-    group: Any = typer.main.get_command(app)  # of a class of Typer's own
+    """The options of each command, by its name."""
+    group: Any = typer.main.get_command(app)  # Typer's classes have no types for these attributes
     everywhere = {"--help", *(option for parameter in group.params for option in parameter.opts)}
     return {
         name: frozenset(
@@ -82,28 +82,30 @@ def commands() -> dict[str, frozenset[str]]:
     }
 
 
-def found(pattern: str) -> list[tuple[str, re.Match[str]]]:
-    """Each place where `pattern` is found in a text."""
+def matches(pattern: str) -> list[tuple[str, re.Match[str]]]:
+    """Location and match of each occurrence of `pattern` in a text."""
     return [(where, match) for where, text in texts() for match in re.finditer(pattern, text)]
 
 
-def test_the_commands_that_texts_name_exist_with_their_options() -> None:
-    named = found(r"[`']portalis ([a-z][a-z-]*)([^`'\n]*)[`']")
-    assert len(named) > 20
+def test_commands_and_their_options_in_texts_exist() -> None:
+    names = matches(r"[`']portalis ([a-z][a-z-]*)([^`'\n]*)[`']")
+    assert len(names) > 20
     wrong = []
-    for where, match in named:
+    for where, match in names:
         options = commands().get(match[1])
         if options is None:
             wrong.append(f"{where}: no command {match[1]}")
             continue
-        ours = match[2].split(" -- ")[0]  # what follows is for another program
+        arguments = match[2].split(" -- ")[0]  # arguments after -- belong to a different program
         wrong += [
-            f"{where}: {match[1]} has no {each}" for each in re.findall(r"--[a-z][a-z-]*", ours) if each not in options
+            f"{where}: {match[1]} has no {each}"
+            for each in re.findall(r"--[a-z][a-z-]*", arguments)
+            if each not in options
         ]
     assert not wrong
 
 
-def test_the_options_that_texts_name_exist() -> None:
+def test_options_in_texts_exist() -> None:
     known = OTHER_OPTIONS.union(*commands().values())
     wrong = []
     for where, text in texts():
@@ -115,28 +117,28 @@ def test_the_options_that_texts_name_exist() -> None:
     assert not wrong
 
 
-def test_the_extras_that_texts_name_exist() -> None:
+def test_extras_in_texts_exist() -> None:
     extras = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"])
-    named = found(r"portalis\[([\w,-]+)\]")
-    assert len(named) > 3
-    assert not [(where, match[0]) for where, match in named if not set(match[1].split(",")) <= extras]
+    names = matches(r"portalis\[([\w,-]+)\]")
+    assert len(names) > 3
+    assert not [(where, match[0]) for where, match in names if not set(match[1].split(",")) <= extras]
 
 
-def test_the_keys_of_models_that_texts_name_exist() -> None:
-    named = found(r"(?<![\w./-])wasm\.[a-z_]+(?![\w(/-])")
-    assert len(named) > 10
-    known = {*KEYS, "wasm.module"}  # the last is a label of images
-    assert not [(where, match[0]) for where, match in named if match[0].rstrip("_") not in known]
+def test_keys_of_models_in_texts_exist() -> None:
+    names = matches(r"(?<![\w./-])wasm\.[a-z_]+(?![\w(/-])")
+    assert len(names) > 10
+    known = {*KEYS, "wasm.module"}  # wasm.module is a label of images
+    assert not [(where, match[0]) for where, match in names if match[0].rstrip("_") not in known]
 
 
 def fields(model: Any) -> Iterator[tuple[str, Any]]:
-    """The fields of a structure of the spec, by name."""
+    """Names and annotations of a model's fields."""
     for name, field in model.model_fields.items():
         yield name, field.annotation
 
 
 def structures(annotation: Any) -> Iterator[Any]:
-    """The structures that a field may hold."""
+    """The pydantic models in an annotation."""
     if isinstance(annotation, type) and issubclass(annotation, pydantic.BaseModel):
         yield annotation
     for part in get_args(annotation):
@@ -144,33 +146,33 @@ def structures(annotation: Any) -> Iterator[Any]:
 
 
 def exists(keys: list[str], model: Any) -> bool:
-    """Whether these keys lead somewhere in the spec."""
+    """Whether a path of keys exists in the spec."""
     known = dict(fields(model))
     if keys[0] not in known:
         return False
-    below = list(structures(known[keys[0]]))
-    return len(keys) == 1 or not below or any(exists(keys[1:], each) for each in below)
+    nested = list(structures(known[keys[0]]))
+    return len(keys) == 1 or not nested or any(exists(keys[1:], each) for each in nested)
 
 
-def test_the_keys_of_the_spec_that_texts_name_exist() -> None:
+def test_keys_of_the_spec_in_texts_exist() -> None:
     tables = [name for name, annotation in fields(PackageSpec) if any(structures(annotation))]
-    named = found(rf"(?<![\w./…-])({'|'.join(tables)})((?:\[[^\]]*\])?(?:\.[a-z_]+(?:\[[^\]]*\])?)+)(?![\w/(-])")
-    assert len(named) > 30
+    names = matches(rf"(?<![\w./…-])({'|'.join(tables)})((?:\[[^\]]*\])?(?:\.[a-z_]+(?:\[[^\]]*\])?)+)(?![\w/(-])")
+    assert len(names) > 30
     wrong = []
-    for where, match in named:
+    for where, match in names:
         keys = re.findall(r"[a-z_]+", re.sub(r"\[[^\]]*\]", "", match[0]))
         if not exists(keys, PackageSpec) and not exists(keys, PackagingAgentInput):
             wrong.append(f"{where}: {match[0]}")
     assert not wrong
 
 
-def test_the_variables_that_texts_name_are_read() -> None:
+def test_variables_in_texts_are_read_by_the_product() -> None:
     source = "\n".join(path.read_text() for path in sources())
-    named = {match[0] for _, match in found(r"\bPORTALIS_[A-Z_]+[A-Z]\b")}
-    assert named
-    assert not [name for name in named if f'"{name}"' not in source and f"'{name}'" not in source]
+    names = {match[0] for _, match in matches(r"\bPORTALIS_[A-Z_]+[A-Z]\b")}
+    assert names
+    assert not [name for name in names if f'"{name}"' not in source and f"'{name}'" not in source]
 
 
 @pytest.mark.parametrize(("text", "wrong"), [("container_config.runtime", False), ("container_config.nothing", True)])
-def test_a_key_that_does_not_exist_is_seen(text: str, wrong: bool) -> None:
+def test_a_missing_key_is_detected(text: str, wrong: bool) -> None:
     assert exists(text.split("."), PackageSpec) is not wrong

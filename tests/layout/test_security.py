@@ -16,16 +16,16 @@ def test_every_promise_names_the_test_that_enforces_it() -> None:
     assert not [row[1] for row in rows if "tests/" not in row[3]]
 
 
-def test_the_tests_that_it_names_exist() -> None:
-    named = re.findall(r"`(tests/[\w/.]+\.py)(?:::(test_\w+))?`", TEXT)
-    assert named
+def test_all_named_tests_exist() -> None:
+    names = re.findall(r"`(tests/[\w/.]+\.py)(?:::(test_\w+))?`", TEXT)
+    assert names
     missing = []
-    for path, test in named:
+    for path, test in names:
         file = ROOT / path
         if not file.is_file() or (test and f"def {test}(" not in file.read_text()):
             missing.append(f"{path}::{test}")
     assert not missing
 
 
-def test_the_readme_links_it() -> None:
+def test_the_readme_links_to_it() -> None:
     assert "](SECURITY.md)" in (ROOT / "README.md").read_text()

@@ -1,4 +1,4 @@
-"""The wheel, built through the sdist from the files of a clone and installed in a clean environment."""
+"""The wheel, built from the sdist of a clone's files and installed in a clean environment."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ BUILT = (
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder with the sdist and the wheel."""
+    """The directory with the sdist and the wheel."""
     tree = copy_tree(tmp_path_factory.mktemp("tree"))
     wheels = tree / "build" / "wheels"
     command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(wheels)]
@@ -44,7 +44,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def installed(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The root of an environment in which nothing but the wheel is installed."""
+    """The root of a virtual environment in which only the wheel is installed."""
     environment = tmp_path_factory.mktemp("clean")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(environment)], check=True)
     (wheel,) = built.glob("*.whl")
@@ -60,8 +60,10 @@ def site_packages(environment: Path) -> Path:
 
 
 def run(environment: Path, *command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """Run with the wheel's portalis and this environment's other packages (an editable portalis is not among those:
-    its finder is started by a .pth file, and PYTHONPATH reads none)."""
+    """Run a command with the wheel's portalis and the other packages of this environment.
+
+    An editable portalis of this environment is not used: a .pth file activates it, and PYTHONPATH ignores such files.
+    """
     variables = os.environ | {"PYTHONPATH": sysconfig.get_paths()["purelib"]}
     return subprocess.run(
         [str(environment / "bin" / command[0]), *command[1:]],
@@ -74,8 +76,10 @@ def run(environment: Path, *command: str, cwd: Path) -> subprocess.CompletedProc
 
 
 def expected_files() -> dict[str, Path]:
-    """What the wheel has to hold, by its name there: modules, py.typed, every file of the examples, and the adapter and
-    the native libraries with their sources."""
+    """The files that the wheel must contain, by their names in it.
+
+    They are the modules, py.typed, all files of the examples, and the adapter and the native libraries with sources.
+    """
     data = {
         "portalis": ("py.typed",),
         "portalis.backend": ("adapter/*", "lib/*/*.so", "native/*"),
@@ -98,7 +102,7 @@ def expected_files() -> dict[str, Path]:
     return files
 
 
-def test_the_wheel_holds_exactly_the_source_files(built: Path) -> None:
+def test_the_wheel_contains_exactly_the_source_files(built: Path) -> None:
     (wheel,) = built.glob("*.whl")
     assert wheel.name == f"portalis-{VERSION}-py3-none-any.whl"
     with zipfile.ZipFile(wheel) as archive:
@@ -110,7 +114,7 @@ def test_the_wheel_holds_exactly_the_source_files(built: Path) -> None:
     assert any(name.endswith("licenses/LICENSE") for name in metadata)
 
 
-def test_the_sdist_holds_what_a_build_needs_and_no_build_output(built: Path) -> None:
+def test_the_sdist_contains_the_files_for_a_build_and_no_build_output(built: Path) -> None:
     (sdist,) = built.glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
         names = {name.split("/", 1)[1] for name in archive.getnames() if "/" in name}
@@ -122,7 +126,7 @@ def test_the_sdist_holds_what_a_build_needs_and_no_build_output(built: Path) -> 
     assert not [name for name in names if name.startswith((".venv", "build/")) or name.endswith(".pyc")]
 
 
-def test_nothing_but_portalis_lands_in_site_packages(installed: Path) -> None:
+def test_only_portalis_is_installed_in_site_packages(installed: Path) -> None:
     found = {path.name for path in site_packages(installed).iterdir()}
     assert found == {"portalis", f"portalis-{VERSION}.dist-info"}
     assert not [path for path in (site_packages(installed) / "portalis").rglob("*") if path.is_symlink()]
@@ -166,7 +170,7 @@ def test_the_installed_command_installs_the_same_backend_as_the_source(installed
 
 BUILD_WITHOUT = """
 import sys
-target, *gone = sys.argv[1:]  # setuptools has its own uses for it
+target, *gone = sys.argv[1:]  # setuptools reads sys.argv
 sys.path.insert(0, ".ci")
 import build_backend as backend
 assert backend.missing() == [], backend.missing()
@@ -179,8 +183,8 @@ print("needs", *needs)
 """
 
 
-def test_what_is_missing_in_a_source_archive_is_built_first(built: Path, tmp_path: Path) -> None:
-    """A distribution that takes no binaries removes them: the build asks for zig then."""
+def test_native_files_that_a_source_archive_lacks_are_built_first(built: Path, tmp_path: Path) -> None:
+    """Distributions that accept no binaries remove them; the build then requires Zig."""
     (sdist,) = built.glob("*.tar.gz")
     with tarfile.open(sdist) as source:
         source.extractall(tmp_path)
@@ -191,10 +195,10 @@ def test_what_is_missing_in_a_source_archive_is_built_first(built: Path, tmp_pat
     assert done.stdout.splitlines()[-1] == f"needs {ZIG}"
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
-        made = {name: archive.read(f"portalis/backend/{name}") for name in BUILT}
-    assert made == {name: (ROOT / "backend" / name).read_bytes() for name in BUILT}
+        native = {name: archive.read(f"portalis/backend/{name}") for name in BUILT}
+    assert native == {name: (ROOT / "backend" / name).read_bytes() for name in BUILT}
 
 
-def test_the_zig_that_is_asked_for_is_the_one_that_built_what_is_committed() -> None:
+def test_the_build_requires_the_version_of_zig_that_built_the_committed_files() -> None:
     assert ZIG in pyproject()["project"]["optional-dependencies"]["test"]
     assert f'ZIG = "{ZIG}"\n' in (ROOT / ".ci" / "build_backend.py").read_text()

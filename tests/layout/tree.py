@@ -1,4 +1,4 @@
-"""The source tree as the tests of the layout see it: its files, and what pyproject.toml says of them."""
+"""The source tree: its files, and its packages according to pyproject.toml."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def pyproject() -> dict[str, Any]:
 
 
 def package_folders() -> dict[str, Path]:
-    """Where each package of the distribution lies, by its dotted name."""
+    """The directory of each package of the distribution, by its dotted name."""
     setuptools = pyproject()["tool"]["setuptools"]
     moved: dict[str, str] = setuptools["package-dir"]
     folders = {}
@@ -34,7 +34,7 @@ def package_folders() -> dict[str, Path]:
 
 
 def source_files() -> list[Path]:
-    """Every file that is, or may be, committed, relative to the root; all but build outputs where there is no git."""
+    """Paths, relative to the root, of all files that are committed or not ignored; without Git, all except build outputs."""
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
         cwd=ROOT,
@@ -45,17 +45,17 @@ def source_files() -> list[Path]:
     if listed.returncode == 0:
         names = [name for name in listed.stdout.split("\0") if name]
     else:
-        left_out = (".venv", "build", "__pycache__", ".git")
+        excluded = (".venv", "build", "__pycache__", ".git")
         names = [
             str(path.relative_to(ROOT))
             for path in ROOT.rglob("*")
-            if (path.is_symlink() or path.is_file()) and not set(path.parts) & set(left_out)
+            if (path.is_symlink() or path.is_file()) and not set(path.parts) & set(excluded)
         ]
     return sorted({Path(name) for name in names if (ROOT / name).is_symlink() or (ROOT / name).is_file()})
 
 
 def copy_tree(target: Path) -> Path:
-    """A copy of the source files alone, symlinks kept: what a clone has."""
+    """Copy the source files, with symlinks, to `target`, which then equals a clone."""
     for name in source_files():
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / name, target / name, follow_symlinks=False)
