@@ -120,7 +120,7 @@ def test_a_wheel_with_a_different_digest_is_ignored(house: Path) -> None:
 def test_a_wheelhouse_that_is_not_a_directory_is_reported_before_files_are_written(package: Package) -> None:
     file = package.input("wheels.txt", b"")
     package.config["wheelhouse"] = file
-    with pytest.raises(InputProblems, match=r"omniverse_config\.wheelhouse: .*wheels\.txt is no directory"):
+    with pytest.raises(InputProblems, match=r"omniverse_config\.wheelhouse: .*wheels\.txt is not a directory"):
         package.read()
 
 
