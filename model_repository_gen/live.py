@@ -26,7 +26,7 @@ INFERENCE_TIMEOUT_S = 60.0
 _DECOUPLED = "decoupled transaction policy"
 # their models write no files: the runtime that they share is in the server's directory of backends
 _READ_ONLY = frozenset({"wasm", "ensemble"})
-Say = Callable[[str], None]
+Progress = Callable[[str], None]
 
 # remediations, by the step that failed
 _SERVER = "Read the server's log with `portalis serve`, or package without --validate live."
@@ -55,7 +55,7 @@ class SampleRefused(PortalisError):
 
 
 def validate_on_triton(
-    repository: Path, models: Sequence[str], say: Say, *, backends: Path | None = None
+    repository: Path, models: Sequence[str], progress: Progress, *, backends: Path | None = None
 ) -> list[Verdict]:
     """Validate each model on a real server; one result per model.
 
@@ -70,7 +70,7 @@ def validate_on_triton(
             _safe_path(repository) as path,
             TritonServer(path, backend_directory=backends, model_control="explicit") as server,
         ):
-            return [_validate(server.http_url, server.grpc_url, path, name, say) for name in models]
+            return [_validate(server.http_url, server.grpc_url, path, name, progress) for name in models]
     except (MissingPart, TritonFailed, UsageError) as problem:
         remediation = problem.remediation or _SERVER
         reason = f"no Triton server is available: {problem}"
@@ -109,7 +109,7 @@ def _safe_path(repository: Path) -> Iterator[Path]:
         yield link
 
 
-def _validate(http_url: str, grpc_url: str, repository: Path, name: str, say: Say) -> Verdict:
+def _validate(http_url: str, grpc_url: str, repository: Path, name: str, progress: Progress) -> Verdict:
     try:
         ready, reasons = _load(http_url, grpc_url, name)
     except (OSError, HTTPException) as problem:
@@ -127,7 +127,7 @@ def _validate(http_url: str, grpc_url: str, repository: Path, name: str, say: Sa
                 reason = _shorten(problem.message.removeprefix(f"model {name!r} at {grpc_url}: "), repository)
                 return _failed(name, f"version {version} loads but returns an error: {reason}", remediation)
             reports.append(f"version {version} loads; streaming responses were not tested")
-    say(f"validated model {name} on Triton")
+    progress(f"validated model {name} on Triton")
     return Verdict(name=name, check=LIVE, valid=True, report="; ".join(reports))
 
 

@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from ..backend.interface.interface import TensorSpec
 
 TEMPLATES = Path(__file__).parent / "templates"
-WASMTIME = WASMTIME_REQUIREMENT
 _MEANINGS = {
     IntegrationType.Simulation: "In each update of Kit, modules read and write attributes of the stage.",
     IntegrationType.Renderer: "Modules are called before or after each frame, with arrays that your code provides.",
@@ -56,7 +55,7 @@ def documentation_files(spec: PackageSpec, modules: Sequence[SelectedModule], cr
         "version": version,
         "modules": [_about(*each) for each in zip(modules, python_functions(modules), _prims(spec, modules))],
         "kit_versions": kit_versions_text(spec),
-        "wasmtime": WASMTIME,
+        "wasmtime": WASMTIME_REQUIREMENT,
         "limits": list(LIMITS.items()),
         "prebundle": config.prebundle,
         "python": kit_python(config.required_kit_version),

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Final
 
+from ..backend.constants import WASMTIME_REQUIREMENT
 from ..output import CopiedFile, OutputTree
 from ..spec.omniverse import CustomIntegration, IntegrationType
 from ..spec.package_spec import PackageSpec
 from ..templates import render
 from ..wasm_backend import ISLAND_NAME, island_files
-from .extension_documents import TEMPLATES, WASMTIME, command_name
+from .extension_documents import TEMPLATES, command_name
 from .extension_names import extension_id
 from .extension_toml import LIMITS, extension_title
 from .python_signatures import python_functions
@@ -54,7 +55,7 @@ def python_module_files(spec: PackageSpec, modules: Sequence[SelectedModule]) ->
         "title": extension_title(spec),
         "depth": len(folder.parts),
         "limits": list(LIMITS),
-        "wasmtime": WASMTIME,
+        "wasmtime": WASMTIME_REQUIREMENT,
         "integration": "Custom" if custom else str(integration),
         "command": command_name(spec),
     }

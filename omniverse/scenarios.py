@@ -7,11 +7,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from ..backend.constants import WASMTIME_REQUIREMENT
 from ..output import CopiedFile, OutputTree
 from ..spec.omniverse import ExampleScenario
 from ..spec.package_spec import PackageSpec
 from ..templates import render
-from .extension_documents import TEMPLATES, WASMTIME
+from .extension_documents import TEMPLATES
 from .extension_names import extension_id
 from .inside.scenario import USD_TYPES, is_batched
 from .python_signatures import INPUT, OUTPUT, python_identifiers
@@ -35,7 +36,7 @@ def scenario_files(spec: PackageSpec, modules: Sequence[SelectedModule]) -> Outp
         scene = scene_name(scenario)
         values = {
             "id": extension_id(spec),
-            "wasmtime": WASMTIME,
+            "wasmtime": WASMTIME_REQUIREMENT,
             "file": f"{scenario.name}.py" if " " not in scenario.name else f'"{scenario.name}.py"',
             "name": ascii(scenario.name),
             "description": ascii(scenario.description),

@@ -47,7 +47,7 @@ class BundledWheel:
 
 
 def get_wheels(
-    python: str, wheelhouse: Path | None, say: Callable[[str], None], cache: Path | None = None
+    python: str, wheelhouse: Path | None, report: Callable[[str], None], cache: Path | None = None
 ) -> list[BundledWheel]:
     """The wheels of `NAMES` for a Python version such as ``3.12`` on 64-bit Linux. Raises NoWheels."""
     pins = select_pins(*NAMES)
@@ -64,7 +64,7 @@ def get_wheels(
     found = _found(directory, pins, python)
     missing = [pin for pin in pins if pin.name not in found]
     if missing:
-        say(f"downloading {' and '.join(map(str, missing))} for Python {python}")
+        report(f"downloading {' and '.join(map(str, missing))} for Python {python}")
         found |= _download(missing, python, directory)
     return [found[pin.name] for pin in pins]
 

@@ -41,7 +41,7 @@ def remove(entry: str | None) -> None:
 
 
 def check(requirement: str) -> None:
-    """Raise Missing unless NumPy and Wasmtime can be imported. `requirement` is like ``wasmtime>=50,<51``."""
+    """Raise Missing unless NumPy and a Wasmtime of `requirement` (``wasmtime>=50,<51``) can be imported."""
     for name in ("numpy", "wasmtime"):
         try:
             importlib.import_module(name)

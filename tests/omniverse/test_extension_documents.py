@@ -13,7 +13,7 @@ import tomlkit
 import wasmtime
 
 from portalis.backend import Program
-from portalis.omniverse.extension_documents import WASMTIME
+from portalis.backend.constants import WASMTIME_REQUIREMENT
 from tests.backend.guests import dlpack, tensor
 from tests.layout.tree import pyproject
 
@@ -23,7 +23,7 @@ HOSTILE = 'a "quote" | <b>bold</b> `code`\n# heading\n\'\'\' """ ${kit} {{ 1 + 1
 
 
 def test_the_required_wasmtime_is_the_projects_own() -> None:
-    assert WASMTIME in pyproject()["project"]["dependencies"]
+    assert WASMTIME_REQUIREMENT in pyproject()["project"]["dependencies"]
 
 
 def test_a_hostile_description_stays_in_its_place(package: Package) -> None:
