@@ -34,6 +34,8 @@ _SWITCH = {"1": True, "true": True, "0": False, "false": False}
 
 REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
 """The id of the request that the current context handles; "" outside of requests."""
+ACCESS_LOG = logging.getLogger("portalis.access")
+"""The logger of requests over HTTP and gRPC."""
 MAX_REQUEST_ID = 128
 """Maximum length of a request id, in characters."""
 

@@ -15,14 +15,13 @@ import grpc.aio
 
 from ..admission import allowed_connections
 from ..drain import Drain
-from ..logs import REQUEST_ID, request_id
+from ..logs import ACCESS_LOG, REQUEST_ID, request_id
 from ..request_errors import RequestError, internal_error
 from ..service import Service
 from ..settings import ServiceSettings
 from ..unsupported import UNSUPPORTED_METHODS, refuse_method
 from .methods import HEALTH, HEALTH_SERIALIZERS, INFERENCE, HealthMethods, InferenceMethods
 
-_ACCESS = logging.getLogger("portalis.access")
 _STATUSES = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
     404: grpc.StatusCode.NOT_FOUND,
@@ -194,9 +193,9 @@ def _encoded_bytes(text: str) -> int:
 
 def _log(method: str, model: str, status: grpc.StatusCode, seconds: float) -> None:
     level = logging.INFO if "Infer" in method or status is not grpc.StatusCode.OK else logging.DEBUG
-    if not _ACCESS.isEnabledFor(level):
+    if not ACCESS_LOG.isEnabledFor(level):
         return
     fields = {"method": "gRPC", "path": method, "status": status.name, "duration_ms": round(seconds * 1e3, 3)}
     if model:
         fields["model"] = model[:128]
-    _ACCESS.log(level, "gRPC %s %s", method, status.name, extra={"fields": fields})
+    ACCESS_LOG.log(level, "gRPC %s %s", method, status.name, extra={"fields": fields})

@@ -10,12 +10,11 @@ import time
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ..logs import REQUEST_ID, request_id
+from ..logs import ACCESS_LOG, REQUEST_ID, request_id
 from ..service import Service
 
 REQUEST_ID_HEADER = b"x-request-id"
 _ALLOW_GET, _ALLOW_GET_HEAD = (b"allow", b"GET"), (b"allow", b"GET, HEAD")
-_ACCESS = logging.getLogger("portalis.access")
 
 
 class RequestMiddleware:
@@ -65,13 +64,13 @@ class RequestMiddleware:
         """Write the line of the access log. `status` is 0 if the client disconnected before the response."""
         path = scope["path"]
         level = logging.DEBUG if path in self._probes and status < 400 else logging.INFO
-        if not _ACCESS.isEnabledFor(level):
+        if not ACCESS_LOG.isEnabledFor(level):
             return
         fields = {"method": scope["method"], "path": path, "status": status, "duration_ms": round(seconds * 1e3, 3)}
         model = scope.get("path_params", {}).get("name")
         if model:
             fields["model"] = model
         # no logger method: finding the caller's file and line would take as long as everything else here
-        record = logging.LogRecord(_ACCESS.name, level, "", 0, "%s %s %d", (scope["method"], path, status), None)
+        record = logging.LogRecord(ACCESS_LOG.name, level, "", 0, "%s %s %d", (scope["method"], path, status), None)
         record.fields = fields
-        _ACCESS.handle(record)
+        ACCESS_LOG.handle(record)
