@@ -34,12 +34,13 @@ test: $(STAMPS)/dev build/npm/.stamp ## Run all tests (PYTEST_ARGS='-k softmax' 
 check: lint build/npm/.stamp ## Lint, and run the tests without a server, engine, Kit or bulk data, with fewer random inputs
 	$(PYTEST) --hypothesis-profile=quick -m 'not ($(NOT_CHECKED))' $(PYTEST_ARGS)
 
-lint: $(STAMPS)/dev ## Check style, types and import contracts
+lint: $(STAMPS)/dev ## Check style, types, import contracts and words
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy portalis
 	$(BIN)/mypy tests
 	$(BIN)/lint-imports pyproject.toml
+	$(BIN)/python .ci/words
 
 format: $(STAMPS)/dev ## Format the code and apply ruff's fixes
 	$(BIN)/ruff format .

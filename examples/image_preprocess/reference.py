@@ -19,7 +19,7 @@ DEVIATION = np.array([0.229, 0.224, 0.225], np.float32)
 
 
 def read_png(path: Path) -> np.ndarray:
-    """Decode an 8-bit RGB PNG without interlacing to UINT8 [height, width, 3]. (PNG specification, section 9.)"""
+    """Decode an 8-bit RGB PNG without interlacing to UINT8 [height, width, 3]; see section 9 of its specification."""
     data, at, packed = path.read_bytes(), 8, b""
     width = height = 0
     while at < len(data):

@@ -45,7 +45,7 @@ _SO_ATTACH_FILTER = 26
 
 
 def uvicorn_config(app: ASGIApp, admission: Admission, level: int | None, **options: Any) -> uvicorn.Config:
-    """uvicorn's configuration: `HttpConnection` with the limits of `admission`, and uvloop if it is installed.
+    """The configuration of uvicorn: `HttpConnection` with the limits of `admission`, and uvloop if it is installed.
 
     uvicorn logs to the handlers of this process, from `level` on; None leaves the level as it is.
     """
