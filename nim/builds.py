@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
@@ -14,6 +13,7 @@ from ..contracts.errors import ErrorType, NimGenerationError
 from ..contracts.output import PackagingWarning, ValidationResult, WarningSeverity
 from ..engines.errors import EngineFailed
 from ..engines.image import Image
+from ..output import OutputTree
 from ..output.package_layout import IMAGE_ARCHIVE
 from ..target import Job, StageError
 from .build_plan import PlannedBuild
@@ -37,7 +37,9 @@ class BuildResult:
     """The result of the smoke test; None if it was skipped."""
     warnings: tuple[PackagingWarning, ...] = ()
     files: tuple[PurePosixPath, ...] = ()
-    """Files that were written to the staging directory: the exported image, or the log of a failure."""
+    """The exported image, which the engine wrote to the staging directory."""
+    added: OutputTree = field(default_factory=OutputTree)
+    """The log of a failure."""
 
 
 def build_image(engine: ContainerEngine, job: Job, planned: PlannedBuild) -> BuildResult:
@@ -53,20 +55,20 @@ def build_image(engine: ContainerEngine, job: Job, planned: PlannedBuild) -> Bui
             on_line=job.report,
         )
     except EngineFailed as error:
-        return _failed(job, planned, error, "build")
+        return _failed(planned, error, "build")
     job.report(f"{reference} was built in {time.monotonic() - began:.1f} s: {image.size_bytes / 2**20:.0f} MiB")
     try:
         validation, warnings = _smoke_test(engine, job, planned, image)
     except EngineFailed as error:
         invalid = ValidationResult(name=reference, check=_SMOKE_TEST, valid=False, report=error.message)
-        return _failed(job, planned, error, "container", validation=invalid)
+        return _failed(planned, error, "container", validation=invalid)
     archive = planned.image.folder / IMAGE_ARCHIVE if config.export_image else None
     if archive is not None:
         try:
             job.report(f"exporting {reference}")
             engine.save(reference, job.staging / archive)
         except EngineFailed as error:
-            return _failed(job, planned, error, "export", validation=validation)
+            return _failed(planned, error, "export", validation=validation)
     return BuildResult(
         artifact=_artifact(job, planned, image, archive),
         validation=validation,
@@ -152,12 +154,13 @@ def _timestamp(text: str) -> str:
 
 
 def _failed(
-    job: Job, planned: PlannedBuild, error: EngineFailed, step: str, *, validation: ValidationResult | None = None
+    planned: PlannedBuild, error: EngineFailed, step: str, *, validation: ValidationResult | None = None
 ) -> BuildResult:
-    """The failure of a `step`. The complete log, if there is one, is written to a file."""
-    file = _LOGS / f"{planned.image.folder.name}.{step}.log" if error.log else None
-    if file is not None:
-        _write(job, file, error.log)
+    """The failure of a `step`. The result has the complete log as a file, if there is one."""
+    added, file = OutputTree(), None
+    if error.log:
+        text = "".join(f"{line}\n" for line in error.log)
+        file = added.add(_LOGS / f"{planned.image.folder.name}.{step}.log", text.encode("utf-8", "replace"))
     stage_error = StageError(
         ErrorType.ContainerBuildError,
         error.message,
@@ -169,10 +172,4 @@ def _failed(
         ),
         log=file,
     )
-    return BuildResult(error=stage_error, validation=validation, files=() if file is None else (file,))
-
-
-def _write(job: Job, file: PurePosixPath, lines: Sequence[str]) -> None:
-    path = job.staging / file
-    path.parent.mkdir(exist_ok=True)
-    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", errors="replace")
+    return BuildResult(error=stage_error, validation=validation, added=added)

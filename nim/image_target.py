@@ -81,12 +81,16 @@ def run(job: Job, made: TargetResult) -> TargetResult:
 def _with_results(made: ImageTargetResult, results: Sequence[BuildResult]) -> TargetResult:
     artifacts = tuple(result.artifact for result in results if result.artifact is not None)
     errors = tuple(result.error for result in results if result.error is not None)
+    added = OutputTree()
+    for result in results:
+        added.merge(result.added)
     return replace(
         made,
         artifacts=Artifacts(nim_containers=artifacts),
         errors=(*made.errors, *errors),
         warnings=(*made.warnings, *(warning for result in results for warning in result.warnings)),
         validation_results=tuple(result.validation for result in results if result.validation is not None),
+        added=added,
         tool_outputs=tuple(path for result in results for path in result.files),
     )
 

@@ -40,7 +40,7 @@ class StageError(PortalisError):
         log: PurePosixPath | None = None,
         no_engine: bool = False,
     ) -> None:
-        """`log` is one of `TargetResult.tool_outputs`; it is kept even if the stage's other files are not.
+        """`log` is a file of `TargetResult.added`; it is kept even if the stage's other files are not.
 
         `no_engine` means that no container engine is available.
         """
@@ -107,6 +107,8 @@ class TargetResult:
     errors: tuple[StageError, ...] = ()
     warnings: tuple[PackagingWarning, ...] = ()
     validation_results: tuple[ValidationResult, ...] = ()
+    added: OutputTree = field(default_factory=OutputTree)
+    """Files that `run` adds to those in `tree`, for example logs."""
     tool_outputs: tuple[PurePosixPath, ...] = ()
     """Files in the staging directory that a tool wrote during `run`."""
     published: tuple[PublishedArtifact, ...] = ()

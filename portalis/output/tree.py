@@ -46,9 +46,9 @@ class OutputTree:
         self._folders.update(parents)
         return relative
 
-    def text(self, path: str | PurePosixPath, text: str) -> PurePosixPath:
+    def text(self, path: str | PurePosixPath, text: str, *, executable: bool = False) -> PurePosixPath:
         """Add a UTF-8 text at `path`, with a newline at its end."""
-        return self.add(path, (text if text.endswith("\n") else text + "\n").encode())
+        return self.add(path, (text if text.endswith("\n") else text + "\n").encode(), executable=executable)
 
     def merge(self, other: OutputTree) -> None:
         """Add all files of another tree."""

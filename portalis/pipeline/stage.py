@@ -41,6 +41,7 @@ def run_target(registered: RegisteredTarget, job: Job, staging: Staging) -> Outc
     except Exception as error:  # noqa: BLE001
         staging.discard(written)
         return Failed(errors=(_stage_error(error, registered),))
+    written += [file.path for file in staging.write(result.added)]
     files = tuple(dict.fromkeys([*written, *(staging.adopt(path).path for path in result.tool_outputs)]))
     if not result.errors or usable_count(result):
         return Produced(result=result, files=files)

@@ -14,6 +14,7 @@ from ..engines.engine_commands import engine_program
 from ..errors import PortalisError, UsageError
 from ..oci.address import Address, parse_address
 from ..oci.logins import find_credentials
+from ..output import OutputTree
 from ..output.package_layout import PUBLISH_SCRIPT
 from ..problems import Problem
 from ..spec import PackageSpec
@@ -116,17 +117,17 @@ def _not_published(note: str) -> PackagingWarning:
 
 def _with_script(job: Job, result: TargetResult, plan: PublishingPlan, error: StageError) -> TargetResult:
     """`result` with the error, and with the script that publishes everything in `plan`."""
-    from .script import write_script
+    from .script import publishing_script
 
     engine = engine_program(job.spec.container_config.runtime)
-    write_script(plan, job.staging, engine)
+    added = OutputTree()
+    added.merge(result.added)
+    added.text(PUBLISH_SCRIPT, publishing_script(plan, engine), executable=True)
     error.steps = (
         f"portalis publish {job.output} --registry {plan.address}",
         f"or {job.final(PUBLISH_SCRIPT)}, which requires {engine} and oras",
     )
-    return dataclasses.replace(
-        result, errors=(*result.errors, error), tool_outputs=(*result.tool_outputs, PurePosixPath(PUBLISH_SCRIPT))
-    )
+    return dataclasses.replace(result, errors=(*result.errors, error), added=added)
 
 
 def _stage_error(address: Address, error: PortalisError) -> StageError:

@@ -20,7 +20,7 @@ from portalis.examples.catalog import ECHO, EXAMPLES, Example
 from tests import parts
 from tests.backend import guests
 
-from .test_inspection import sections
+from .inspection.test_inspector import sections
 
 WHERE = "here.wasm"
 SECTION = b"\x08portalis"

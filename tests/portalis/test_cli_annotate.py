@@ -20,8 +20,8 @@ from tests import parts
 from tests.backend import guests
 
 from .conftest import Cli
+from .inspection.test_inspector import sections
 from .test_annotation import TWO, entries, others
-from .test_inspection import sections
 
 GUFUNC = ("--convention", "gufunc", "--signature", "(n)->(n)", "-i", "x:FP32[-1]", "--output", "y:FP32[-1]")
 

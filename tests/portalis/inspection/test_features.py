@@ -22,7 +22,8 @@ from portalis.inspection import inspect_module
 from portalis.inspection.features import features
 from portalis.inspection.validator import ALL, PROPOSALS, all_without, validation_error, with_bases
 from tests.backend import guests
-from tests.portalis.test_inspection import FEATURES
+
+from .test_inspector import FEATURES
 
 # Each proposal, and what must be switched off with it.
 SWITCHES: dict[str, tuple[str, ...]] = {
