@@ -52,7 +52,7 @@ def get_wheels(
     """The wheels of `NAMES` for a Python version such as ``3.12`` on 64-bit Linux. Raises NoWheels."""
     pins = select_pins(*NAMES)
     if wheelhouse is not None:
-        found = _found(wheelhouse, pins, python)
+        found = _find_wheels(wheelhouse, pins, python)
         if len(found) < len(pins):
             missing_pins = ", ".join(str(pin) for pin in pins if pin.name not in found)
             raise NoWheels(
@@ -61,7 +61,7 @@ def get_wheels(
             )
         return [found[pin.name] for pin in pins]
     directory = _cache() if cache is None else cache
-    found = _found(directory, pins, python)
+    found = _find_wheels(directory, pins, python)
     missing = [pin for pin in pins if pin.name not in found]
     if missing:
         report(f"downloading {' and '.join(map(str, missing))} for Python {python}")
@@ -89,7 +89,7 @@ def _download(pins: Sequence[Pin], python: str, cache: Path) -> dict[str, Bundle
         options = ["--require-hashes", "--no-input", "--disable-pip-version-check", "--quiet", "-r", str(requirements)]
         command = [sys.executable, "-m", "pip", *_arguments(python, folder), *options]
         reason = _run(command, folder)
-        found = _found(Path(folder), pins, python)
+        found = _find_wheels(Path(folder), pins, python)
         if len(found) < len(pins):
             missing_pins = ", ".join(str(pin) for pin in pins if pin.name not in found)
             raise NoWheels(
@@ -137,7 +137,7 @@ def _cache() -> Path:
     return base / "wheels"
 
 
-def _found(folder: Path, pins: Iterable[Pin], python: str) -> dict[str, BundledWheel]:
+def _find_wheels(folder: Path, pins: Iterable[Pin], python: str) -> dict[str, BundledWheel]:
     """The wheels of `pins` in the directory, by name. Files with a different digest are ignored."""
     by_name, found = {pin.name: pin for pin in pins}, dict[str, BundledWheel]()
     for file in wheel_files(folder):

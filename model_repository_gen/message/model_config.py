@@ -46,7 +46,7 @@ def backend_name(config: TritonConfiguration) -> str:
 
 
 def build_model_config(model: ModelSource, settings: TritonConfiguration) -> ModelConfig:
-    """The configuration by `settings`, completed from the module's interface, so that the server infers nothing."""
+    """The configuration for `settings`, completed from the module's interface, so that the server infers nothing."""
     interface = model.interface
     config = new_config(name=model.name, backend=backend_name(settings))
     config.max_batch_size = _batch_size(settings, interface)
