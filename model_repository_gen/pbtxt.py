@@ -37,7 +37,7 @@ def model_config_schema() -> ModuleType:
     file = next((p for f in folders or () if (p := Path(f) / "grpc" / "model_config_pb2.py").is_file()), None)
     if file is None:
         raise MissingPart(
-            "tritonclient is not installed, which contains Triton's ModelConfig message",
+            "tritonclient is not installed (it contains Triton's ModelConfig message)",
             remediation="pip install 'portalis[client]'",
         )
     spec = importlib.util.spec_from_file_location("portalis_model_config_pb2", file)

@@ -37,7 +37,8 @@ class Integration:
     def __getattr__(self, name: str) -> Any:
         parts = self.__dict__.get("_parts", {})
         if name not in parts:
-            raise AttributeError(f"this extension has no {name!r}, only {', '.join(parts) or 'call functions'}")
+            available = f", only {', '.join(parts)}" if parts else ""
+            raise AttributeError(f"this extension has no {name!r}{available}")
         return parts[name]
 
     def close(self) -> None:
