@@ -116,7 +116,7 @@ def _imports(inspection: Inspection) -> Iterator[KitFinding]:
     imports = inspection.beyond_wasi
     if imports:
         yield KitFinding(
-            what="it is not purely WASI",
+            what="it does not import WASI functions only",
             why=f"it imports {', '.join(imports)}: the runtime in the extension provides this, other hosts might not",
             remediation="Build it with `--use abort=` (AssemblyScript) to remove the import.",
             severity=KitSeverity.Low,
@@ -173,7 +173,7 @@ def _memory(inspection: Inspection) -> Iterator[KitFinding]:
     pages = inspection.memory_pages
     if MAX_MEMORY_PAGES < pages <= LIMITS["max_memory_bytes"] // PAGE:
         yield KitFinding(
-            what="it requires much memory",
+            what="it requires a large amount of memory",
             why=f"it starts with {pages:,} pages of 64 KiB ({pages // 16:,} MiB), which every call"
             " allocates in addition to the scene",
             remediation="Build it with a smaller initial memory.",

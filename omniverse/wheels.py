@@ -93,7 +93,7 @@ def _download(pins: Sequence[Pin], python: str, cache: Path) -> dict[str, Bundle
         if len(found) < len(pins):
             missing_pins = ", ".join(str(pin) for pin in pins if pin.name not in found)
             raise NoWheels(
-                f"cannot download {missing_pins} for Python {python}: {reason or 'pip downloaded another file'}",
+                f"cannot download {missing_pins} for Python {python}: {reason or 'pip downloaded a different file'}",
                 f"Fill a directory with `{command_line(python)}` on a machine with a package index, and set"
                 " omniverse_config.wheelhouse to it; or set omniverse_config.prebundle to false.",
             )

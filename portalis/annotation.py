@@ -53,7 +53,7 @@ def amend_interface(module: bytes, changes: Mapping[str, Any], *, where: str) ->
 
 
 def _check_loadable(module: bytes, info: ModuleInfo, interfaces: Sequence[Interface]) -> None:
-    """Raise ModuleError if the runtime would not load `module` with one of the `interfaces`, whatever its settings."""
+    """Raise ModuleError if the runtime would not load `module` with one of the `interfaces`, under any settings."""
     found = [problem for interface in interfaces for problem in unloadable(module, info, interface)]
     raise_load_problems(dict.fromkeys(found), where=info.name, setting_names=ANNOTATE_NAMES)
 

@@ -1,4 +1,4 @@
-"""The names that each ecosystem accepts. Every function returns why a name is not accepted, or None."""
+"""The names that each ecosystem accepts. Every function returns the reason why a name is not accepted, or None."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def shell_problem(name: str) -> str | None:
     """The reason why a name is not safe in the shell that Triton passes it to."""
     unsafe = sorted(_SHELL.intersection(name))
     if unsafe:
-        return f"contains {unsafe[0]!r}, and Triton passes the name to a shell without quotes"
+        return f"contains {unsafe[0]!r}, and Triton passes the name unquoted to a shell"
     return None if name.isprintable() else "contains unprintable characters"
 
 
@@ -49,8 +49,8 @@ def service_problem(name: str) -> str | None:
     if _SERVED.fullmatch(name):
         return None
     return (
-        "is not a model name that the service accepts: at most 128 ASCII letters, digits, dots, dashes and underscores,"
-        " beginning with a letter or digit"
+        "is not a model name that the service accepts: use at most 128 ASCII letters, digits, dots, dashes and"
+        " underscores, beginning with a letter or digit"
     )
 
 
@@ -69,14 +69,16 @@ def oci_problem(name: str) -> str | None:
         return f"begins with {host!r}, which is not a valid registry"
     if all(_OCI_PART.fullmatch(part) for part in path.split("/")):
         return None
-    return "is not an image name: lower-case letters and digits, separated by single dots, dashes or underscores"
+    return (
+        "is not a valid image name: use lower-case letters and digits, separated by single dots, dashes or underscores"
+    )
 
 
 def oci_tag_problem(tag: str) -> str | None:
     """The reason why a registry does not accept `tag`."""
     if _OCI_TAG.fullmatch(tag):
         return None
-    return "is not an image tag: at most 128 letters, digits, dots, dashes and underscores"
+    return "is not a valid image tag: use at most 128 letters, digits, dots, dashes and underscores"
 
 
 def is_image_reference(text: str) -> bool:
@@ -92,7 +94,7 @@ def python_problem(name: str) -> str | None:
     """The reason why Python does not accept the dotted `name` for a module."""
     for part in name.split("."):
         if not part.isidentifier() or not part.isascii() or keyword.iskeyword(part):
-            return f"is not a Python module name: {part!r} is not an identifier"
+            return f"is not a valid Python module name: {part!r} is not an identifier"
     return None
 
 
@@ -103,5 +105,6 @@ def kubernetes_problem(name: str) -> str | None:
     if _DNS_LABEL.fullmatch(name):
         return None
     return (
-        "is not a Kubernetes name: lower-case letters, digits and dashes, beginning and ending with a letter or digit"
+        "is not a valid Kubernetes name: use lower-case letters, digits and dashes, beginning and ending with a letter"
+        " or digit"
     )

@@ -47,10 +47,14 @@ class InputProblems(UsageError):
 
 
 def truncate_problems(problems: Sequence[Problem]) -> list[Problem]:
-    """The first `MAX_PROBLEMS`, followed by a problem that says so if there are more."""
+    """The first `MAX_PROBLEMS` problems; if there are more, followed by a problem that reports this."""
     if len(problems) <= MAX_PROBLEMS:
         return list(problems)
-    rest = Problem(where="", message=f"more than these {MAX_PROBLEMS} problems", remediation="Fix these first.")
+    rest = Problem(
+        where="",
+        message=f"more than {MAX_PROBLEMS} problems; the others are not listed",
+        remediation="Fix the listed ones first.",
+    )
     return [*problems[:MAX_PROBLEMS], rest]
 
 
@@ -70,9 +74,9 @@ def did_you_mean(name: str, choices: Sequence[str]) -> str:
     """A sentence with the most similar of `choices`, or with all of them if none is similar."""
     folded = {_fold(each): each for each in reversed(choices)}
     near = difflib.get_close_matches(_fold(name), folded, 1)
-    return f"Did you mean {folded[near[0]]!r}?" if near else f"Known are: {', '.join(choices)}."
+    return f"Did you mean {folded[near[0]]!r}?" if near else f"The choices are: {', '.join(choices)}."
 
 
 def _fold(name: str) -> str:
-    """`name` without differences of case and of dashes."""
+    """`name` in lower case and without dashes, for comparison."""
     return name.casefold().replace("-", "_")

@@ -54,6 +54,6 @@ def cpu_millis(amount: str) -> int:
 
 
 def file_size(count: int) -> str:
-    """A number of bytes in a unit that people read easily, for example ``1.5 MiB``."""
+    """`count` bytes in the largest unit that fits, as text, for example ``1.5 MiB``."""
     unit, suffix = pick_unit_and_suffix(count, _SIZE_UNITS, 1024)
     return f"{count} bytes" if unit == 1 else f"{count / unit:.1f} {suffix}"

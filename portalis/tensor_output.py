@@ -91,7 +91,7 @@ def check_savable(name: str, array: Array, path: Path) -> None:
         if array.size != 1:
             raise UsageError(
                 f"output {name!r} has {array.size} elements, and {path} can hold the bytes of only one",
-                remediation=f"--output {name}=@{name}.npy saves several, and --json prints them.",
+                remediation=f"--output {name}=@{name}.npy saves all elements, and --json prints them.",
             )
         return
     # a fixed-width array drops trailing NULs

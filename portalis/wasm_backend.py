@@ -28,7 +28,7 @@ __all__ = ["TritonPythonModel"]
 '''
 
 PLAN_PY = f'''\
-"""Makes plans for the native executor beside it, written by portalis."""
+"""Makes plans for the native executor next to it, written by portalis."""
 
 import sys
 from pathlib import Path
@@ -123,7 +123,7 @@ def install_backend(directory: str | os.PathLike[str], *, force: bool = False, m
         staging = Path(tempfile.mkdtemp(prefix=".wasm-", dir=directory))
     except OSError as error:
         raise UsageError(
-            f"cannot write into {directory}: {error.strerror}",
+            f"cannot write to {directory}: {error.strerror}",
             remediation="Name a writable directory; it is created if it does not exist.",
         ) from error
     try:

@@ -117,7 +117,7 @@ def _descriptor(component: PackageComponent) -> dict[str, Any]:
 
 
 def _invocation_id(job: Job, archive: FinishedArchive) -> str:
-    """The same for the same run ID, time and archive."""
+    """A UUID that depends only on run ID, time and archive."""
     identity = "\0".join((job.spec.run_id, job.created_at, archive.digests["sha256"]))
     return f"urn:uuid:{uuid.uuid5(uuid.NAMESPACE_OID, identity)}"
 

@@ -84,7 +84,7 @@ def _nested_file_findings(contents: PackageContents) -> Iterator[VerificationFin
     for name in contents.files:
         parts = fold_path(name).split("/")
         if any("/".join(parts[:i]) in files for i in range(1, len(parts))):
-            yield _path_finding(f"{name!a} is below another file")
+            yield _path_finding(f"a parent directory of {name!a} is a file")
 
 
 def _path_finding(message: str) -> VerificationFinding:

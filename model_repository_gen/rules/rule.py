@@ -41,7 +41,7 @@ class RuleContext:
     folder: Path | None = None
     """The model's directory, if it exists."""
     auto_complete: bool = False
-    """Whether the server may complete tensors: Triton's default, which requires a backend that knows them."""
+    """Whether the server may complete missing tensors, Triton's default. It requires a backend that knows them."""
     backends: Collection[str] | None = None
     """The names of the server's backends, if they are known."""
 

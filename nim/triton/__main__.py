@@ -17,7 +17,7 @@ def main(arguments: list[str]) -> str:
         prog="python -m portalis.nim.triton",
         description="Writes the build context of the Triton image with the wasm backend.",
     )
-    parser.add_argument("folder", type=Path, help="the directory to write to: a new or an empty one")
+    parser.add_argument("folder", type=Path, help="the directory to write to: new or empty")
     parser.add_argument("--wheelhouse", type=Path, help="a directory with wheels, for a build without a network")
     options = parser.parse_args(arguments)
     folder: Path = options.folder
@@ -29,7 +29,7 @@ def main(arguments: list[str]) -> str:
         context.write_to(folder)
     except OSError as error:
         raise UsageError(
-            f"cannot write into {folder}: {error.strerror}", remediation="Name a directory with write permission."
+            f"cannot write to {folder}: {error.strerror}", remediation="Name a directory with write permission."
         ) from None
     return f"docker build -t {TRITON_IMAGE} {folder}"
 

@@ -58,7 +58,7 @@ def run() -> int:
 
 
 def _run_with_json_errors() -> int:
-    """Run the command line, print usage errors as JSON, too, and return the exit code."""
+    """Run the command line, print usage errors as JSON as well, and return the exit code."""
     try:
         return int(app(standalone_mode=False) or 0)
     except _CLICK_EXCEPTION as problem:

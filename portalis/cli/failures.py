@@ -41,7 +41,7 @@ _ERRORS: Final = {
     "ModuleError": "Rebuild the module as the message describes; `portalis inspect` shows its exports and imports.",
     "InterfaceError": "Declare the interface with `portalis annotate`, or in the spec; `portalis inspect` shows it.",
     "SettingsError": "Change the setting that the message names.",
-    "InputError": "Give the inputs that `portalis inspect` lists, as the message describes.",
+    "InputError": "Pass the inputs that `portalis inspect` lists, as the message describes.",
     "Cancelled": "Send the request again, with more time.",
     "HostBusy": "Try again when this machine is less busy.",
     "InternalError": "Please report this; PORTALIS_DEBUG=1 shows where it happened.",

@@ -65,13 +65,13 @@ def _check_path(path: Path, *, force: bool) -> None:
     if path.suffix.lower() != ".toml":
         raise UsageError(f"{path} does not end in .toml", remediation="The file format is TOML.")
     if path.is_dir():
-        raise UsageError(f"{path} is a directory", remediation="Give --spec the file to write.")
+        raise UsageError(f"{path} is a directory", remediation="Pass the file to write with --spec.")
     if not path.parent.is_dir():
         raise UsageError(
-            f"the directory {path.parent} does not exist", remediation="Create it, or give --spec another file."
+            f"the directory {path.parent} does not exist", remediation="Create it, or pass another file with --spec."
         )
     if os.path.lexists(path) and not force:
-        raise UsageError(f"{path} exists", remediation="Give --spec another file, or overwrite it with --force.")
+        raise UsageError(f"{path} exists", remediation="Pass another file with --spec, or overwrite it with --force.")
 
 
 def _write(path: Path, text: str) -> None:

@@ -21,7 +21,8 @@ def install_backend(
     machine: Annotated[
         str | None,
         typer.Option(
-            help="The server's architecture: x86_64, aarch64, or none (Triton's Python backend only); default: this."
+            help="The server's architecture: x86_64, aarch64, or none (Triton's Python backend only);"
+            " default: this machine's."
         ),
     ] = None,
 ) -> None:

@@ -68,7 +68,7 @@ def package(
     if validate not in ("static", "live"):
         raise UsageError(f"--validate {validate}: unknown depth", remediation="Use static or live.")
     if report is not None and report.is_dir():
-        raise UsageError(f"{report} is a directory", remediation="Give --report the file to write.")
+        raise UsageError(f"{report} is a directory", remediation="Pass the file to write with --report.")
     source = input_file(spec, contract)
     requested = _read(source, is_contract=contract is not None)
     set_run_id(requested.run_id)

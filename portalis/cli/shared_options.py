@@ -20,12 +20,12 @@ def input_file(spec: Path | None, contract: Path | None = None) -> Path:
     """The file that a run reads: the spec, or a contract. Raises UsageError if both are given, or neither exists."""
     if contract is not None and spec is not None:
         raise UsageError(
-            f"{spec} and --input {contract} exclude each other", remediation="Give the spec file, or only --input."
+            f"{spec} and --input {contract} exclude each other", remediation="Pass either a spec file or --input."
         )
     if contract is None and spec is None and not Path(DEFAULT_SPEC).exists():
         raise UsageError(
             f"no {DEFAULT_SPEC} found in this directory",
-            remediation="Write one with `portalis init MODULE`, or give a spec file.",
+            remediation="Write one with `portalis init MODULE`, or pass a spec file.",
         )
     return contract or spec or Path(DEFAULT_SPEC)
 

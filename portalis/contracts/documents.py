@@ -85,7 +85,7 @@ class Operation(Record):
     parameters: tuple[Parameter, ...] = ()
     request_body: RequestBody | None = None
     responses: dict[str, Response]
-    """By status code."""
+    """The responses by status code."""
 
 
 class PathItem(Record):

@@ -65,7 +65,7 @@ class TritonConfigError(Record):
 
 
 class OmniversePackagingError(Record):
-    """Modules that an extension cannot run."""
+    """Modules that cannot run in Omniverse Kit."""
 
     kind: Literal["OmniversePackagingError"] = "OmniversePackagingError"
     incompatible_modules: tuple[str, ...] = ()

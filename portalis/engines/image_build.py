@@ -55,7 +55,7 @@ def run_build(
     if timed_out.is_set():
         raise BuildTimedOut(
             f"building {reference} took longer than {timeout_s:g} s and was aborted",
-            remediation="Increase container_config.build_timeout, or see in the log which step takes so long.",
+            remediation="Increase container_config.build_timeout, or find the slow step in the log.",
             log=log,
         )
     if failure:

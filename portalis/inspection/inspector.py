@@ -25,7 +25,7 @@ from .validator import sandbox_error, validation_error
 def inspect_module(path: Path, declared: Mapping[str, Any] | None = None, tool: str = "inspect") -> Inspection:
     """Inspect a file; `declared` has interface keys as in the ``portalis`` section. Thread-safe.
 
-    The whole file is read. To hash and to validate it takes about 5 s per GB on two cores; a module that the sandbox
+    The whole file is read. Hashing and validating it takes about 5 s per GB on two cores; a module that the sandbox
     rejects is validated up to two more times. Messages use the setting names of `tool` (`backend.setting_names`).
 
     Raises ModuleError if the file is not a module, cannot be read, or changes while it is read. A module that cannot be
@@ -94,7 +94,7 @@ NOT_VALID = "is not valid WebAssembly: "
 
 
 def unloadable(module: bytes, info: ModuleInfo, interface: Interface) -> list[LoadProblem]:
-    """Problems that prevent the runtime from loading `module`, whatever its settings. Raises ModuleError if invalid."""
+    """Problems that prevent the runtime from loading `module`, regardless of its settings. Raises ModuleError if invalid."""
     validity = _validity(module)
     if validity.invalid is not None:
         raise ModuleError(f"{info.name} {NOT_VALID}{validity.invalid}")

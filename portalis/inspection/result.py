@@ -64,7 +64,7 @@ class Inspection:
     """A module's properties.
 
     ``memory_pages`` are pages of 64 KiB. ``invalid`` is the validator's message, or None. ``unloadable`` are problems
-    that prevent the sandbox from loading a valid module, whatever its settings. ``interface`` is None if
+    that prevent the sandbox from loading a valid module, regardless of its settings. ``interface`` is None if
     ``no_interface`` has the reason.
 
     The first access to `features`, `uses_simd` or `to_json` reads the file again and takes several passes over it; all

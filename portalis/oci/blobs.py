@@ -181,7 +181,7 @@ class BlobClient:
     def _advance(self, upload: _Upload, response: RegistryResponse, offset: int) -> None:
         received = _RANGE.fullmatch(response.header("Range"))
         if received is not None and int(received[1]) + 1 != offset:
-            raise Interrupted(f"the registry received {int(received[1]) + 1} bytes of {offset}", reached=True)
+            raise Interrupted(f"the registry received {int(received[1]) + 1} of {offset} bytes", reached=True)
         upload.offset = offset
         if response.header("Location"):
             upload.location = join_url(response.url, response.header("Location"))

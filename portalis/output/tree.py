@@ -1,4 +1,4 @@
-"""The files that a target generates: relative paths with bytes, or with a file to copy. No owner, no time."""
+"""The files that a target generates: relative paths with bytes, or with a file to copy, without owners and times."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failed:
-    """A stage without artifacts. `result` and `files` are what is kept anyway, for example the files of a build."""
+    """A stage without artifacts. `result` and `files` are retained nevertheless, for example the log of a build."""
 
     errors: tuple[StageError, ...]
     result: TargetResult = field(default_factory=TargetResult)

@@ -69,7 +69,7 @@ def _targets(options: Options) -> list[Target]:
 
 def _no_target_error(spec: PackageSpec, options: Options, modules: Sequence[Module]) -> UsageError:
     """The error of a run without a target: why each target of `--only` is disabled, and all unservable modules."""
-    lines, remediation = ["no target is left to run"], "Leave out --only or --skip, or enable a target."
+    lines, remediation = ["no target is left to run"], "Omit --only or --skip, or enable a target."
     lines += [
         f"  --only {name}: {reason}"
         for name, each in TARGETS.items()

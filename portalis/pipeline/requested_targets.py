@@ -1,7 +1,7 @@
 """The targets that a run must produce, because a key of the spec or a command-line option requests them.
 
-Status, exit code, report and summary follow from this: a requested artifact that is missing is an error, whatever else
-was written.
+Status, exit code, report and summary follow from this: a requested artifact that is missing is an error, regardless of
+what else was written.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def disabled_by_spec(name: str, reason: str, options: Options) -> Skipped:
     error = StageError(
         ERROR_TYPES[TARGETS[name].stage],
         f"--only {name} requests a target that the spec disables: {reason}",
-        remediation=f"Set {key} to true, or leave --only {name} out." if key else f"Leave --only {name} out.",
+        remediation=f"Set {key} to true, or omit --only {name}." if key else f"Omit --only {name}.",
     )
     return Skipped(reason=reason, errors=(error,))
 
@@ -57,7 +57,7 @@ def nothing_generated(name: str, requester: str, skipped: Skipped) -> Skipped:
     error = StageError(
         ERROR_TYPES[TARGETS[name].stage],
         f"{requester} requests the target {name}, and nothing was generated: {skipped.reason}",
-        remediation=f"Leave {requester} out, or let the targets run that it needs.",
+        remediation=f"Omit {requester}, or enable the targets that it requires.",
     )
     return Skipped(reason=skipped.reason, errors=skipped.errors or (error,))
 
@@ -70,7 +70,11 @@ def unservable_reason(module: Module) -> str | None:
 
 def serving_remediation(module: Module) -> str:
     """The remediation for a module that no target can serve, without the full stop."""
-    return "Build it without what the sandbox rejects" if module.inspection.refused else _INTERFACE.format(module.name)
+    return (
+        "Build it without the features that the sandbox rejects"
+        if module.inspection.refused
+        else _INTERFACE.format(module.name)
+    )
 
 
 def unservable_modules(spec: PackageSpec, options: Options, modules: Sequence[Module]) -> Iterator[StageError]:
@@ -121,7 +125,7 @@ def nothing_validated(stages: Sequence[Stage]) -> Iterator[StageError]:
         yield StageError(
             ErrorType.ValidationError,
             "nothing was validated on a real server: no model, image or extension was generated",
-            remediation="Enable the target to validate, or leave --validate live out.",
+            remediation="Enable the target to validate, or omit --validate live.",
         )
 
 
@@ -131,5 +135,5 @@ def empty_run_error(stages: Sequence[Stage]) -> StageError:
     return StageError(
         ErrorType.ValidationError,
         f"nothing was generated ({reasons})",
-        remediation="Enable a target, or leave out fewer.",
+        remediation="Enable a target, or skip fewer targets.",
     )

@@ -13,11 +13,13 @@ _KINDS = {".toml": "TOML", ".yaml": "YAML", ".yml": "YAML", ".json": "JSON"}
 
 
 def read_document(path: Path) -> dict[Any, Any]:
-    """The table in `path`, with all values that the format has. Raises UsageError for any other content."""
+    """The table in the TOML, YAML or JSON file `path`. Values can have any type of the format, such as dates. Raises
+    UsageError for any other content."""
     kind = _KINDS.get(path.suffix.lower())
     if kind is None:
         raise UsageError(
-            f"{path} has the ending {path.suffix or '(none)'!r}", remediation=f"Known are: {', '.join(_KINDS)}."
+            f"{path} has the unknown extension {path.suffix or '(none)'!r}",
+            remediation=f"Use a file that ends in {', '.join(_KINDS)}.",
         )
     text = _text(path)
     try:

@@ -80,8 +80,8 @@ def _containers(spec: PackageSpec) -> Iterator[Problem]:
     if config.gpu_count is not None and not config.gpu_required:
         yield Problem(
             where=f"{at}.gpu_count",
-            message="GPUs are counted, but gpu_required is false",
-            remediation="Set gpu_required to true, or leave the count out.",
+            message="gpu_count is set, but gpu_required is false",
+            remediation="Set gpu_required to true, or remove gpu_count.",
             also=(f"{at}.gpu_required",),
         )
     mounted = Counter(volume.container_path for volume in config.volumes)
@@ -110,7 +110,7 @@ def _triton(config: TritonConfiguration, at: str) -> Iterator[Problem]:
         yield Problem(
             where=where,
             message="versions are listed, but the policy is not Specific",
-            remediation='Set policy = "Specific", or leave the versions out.',
+            remediation='Set policy = "Specific", or remove versions.',
             also=also,
         )
     repository = config.model_repository_path

@@ -46,7 +46,7 @@ class ServerLog:
             self._relay.join(_RELAY_END_S)
 
     def text(self) -> str:
-        """All that was logged so far."""
+        """The log so far."""
         if self.path is None or not self.path.exists():
             return b"".join(self._lines).decode(errors="replace")
         return self.path.read_text(errors="replace")

@@ -1,4 +1,4 @@
-"""A tritonserver process: started on loopback, awaited until it is ready, and stopped with all that belongs to it."""
+"""A tritonserver process: started on loopback, awaited until it is ready, and stopped together with its stubs."""
 
 from __future__ import annotations
 
@@ -210,7 +210,7 @@ class TritonServer:
         ]
 
     def _wait_until_ready(self, *, last: bool) -> bool:
-        """True if the server is ready; False if it ended for a reason that a second attempt may not meet."""
+        """True if the server is ready; False if it ended for a reason that might not recur."""
         # HTTP responds only after loading of all models has ended; "ready" stays 400 if one of them failed
         url = f"http://{self.http_url}/v2/health/{'ready' if self._require_all else 'live'}"
         deadline = time.monotonic() + self._start_timeout_s
@@ -232,7 +232,7 @@ class TritonServer:
         missing = "" if self._has_its_ports() else ", or does not listen on all its ports"
         raise TritonFailed(
             f"tritonserver was not ready after {self._start_timeout_s:g} s{missing}{startup_errors(self.log())}",
-            remediation="Give it longer, load fewer models, or choose other ports.",
+            remediation="Allow more time, load fewer models, or choose other ports.",
         )
 
     def _has_its_ports(self) -> bool:

@@ -403,7 +403,7 @@ def test_the_target_is_skipped_only_if_the_spec_has_nothing_to_deploy(add: WasmB
 def test_invalid_names_are_reported_with_the_rule_before_anything_is_written(add: WasmBinaryPath) -> None:
     binaries = [add.model_copy(update={"name": name}) for name in ("modèle", "a.b", "a_b")]
     found = {problem.where: problem.message for problem in target.spec_problems(job(binaries, triton=False).spec)}
-    assert "'demo-modèle', is not a Kubernetes name: lower-case letters" in found["wasm_binaries[0].name"]
+    assert "'demo-modèle', is not a valid Kubernetes name: use lower-case letters" in found["wasm_binaries[0].name"]
     assert "2 of the Kubernetes objects would have the name 'demo-a-b'" in found["wasm_binaries[2].name"]
     assert list(target.spec_problems(job([add]).spec)) == []
     config = ContainerConfiguration(image_name="acme/1-name")  # a single image does not have the module's name

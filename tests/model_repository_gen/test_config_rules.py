@@ -150,8 +150,8 @@ def test_the_name_of_a_group_is_safe_in_a_shell(character: str) -> None:
     for platform in ("WasmABI", {"Custom": "mine"}):
         (reported,) = problems(platform=platform, instance_groups=[{}, {"name": name}])
         assert reported == (
-            f"t.instance_groups[1].name: the name {name!r} contains {character!r}, and Triton passes the name to a"
-            " shell without quotes. Use letters, digits, dots, dashes and underscores."
+            f"t.instance_groups[1].name: the name {name!r} contains {character!r}, and Triton passes the name"
+            " unquoted to a shell. Use letters, digits, dots, dashes and underscores."
         )
     assert "contains unprintable characters" in problems(instance_groups=[{"name": "a\x1b"}])[0]
 

@@ -130,9 +130,9 @@ def test_a_failed_image_does_not_prevent_the_others(tmp_path: Path, monkeypatch:
 @pytest.mark.parametrize(
     ("module", "config", "where", "message"),
     [
-        ("Gelu", {}, "wasm_binaries[0].name", "the name of the image, 'demo-Gelu', is not an image name"),
+        ("Gelu", {}, "wasm_binaries[0].name", "the name of the image, 'demo-Gelu', is not a valid image name"),
         ("a b", {}, "wasm_binaries[0].name", "'a b' is not a model name"),
-        ("gelu", {"image_tag": "a/b"}, "container_config.image_tag", "'a/b' is not an image tag"),
+        ("gelu", {"image_tag": "a/b"}, "container_config.image_tag", "'a/b' is not a valid image tag"),
         ("gelu", {"image_name": "UPPER"}, "wasm_binaries[0].name", "the name of the image, 'UPPER'"),
         (
             "gelu",
@@ -144,7 +144,7 @@ def test_a_failed_image_does_not_prevent_the_others(tmp_path: Path, monkeypatch:
             "gelu",
             {"image_tag": "a/b", "package_image": True},
             "container_config.image_tag",
-            "'a/b' is not an image tag",
+            "'a/b' is not a valid image tag",
         ),
         ("gelu", {"wasm_runtime_path": "/bin/sh"}, "container_config.wasm_runtime_path", "Wasmtime is a library"),
         ("gelu", {"base_image": "a b"}, "container_config.base_image", "expected an image reference, got 'a b'"),

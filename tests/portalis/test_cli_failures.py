@@ -42,7 +42,7 @@ FAILURES: dict[str, tuple[tuple[str, ...], int, str, str, str]] = {
         2,
         "ValidationError",
         "InputValidation",
-        "has the ending '.txt'",
+        "has the unknown extension '.txt'",
     ),
     "build-images: no engine": (
         ("build-images", "--triton"),

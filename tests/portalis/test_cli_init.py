@@ -75,7 +75,7 @@ def test_an_existing_spec_is_kept_without_force(cli: Cli, cwd: Path) -> None:
     (cwd / "portalis.toml").write_text("mine")
     done = cli("init", "add.wasm")
     assert done.returncode == 2
-    assert "portalis.toml exists\n  Give --spec another file, or overwrite it with --force." in done.stderr
+    assert "portalis.toml exists\n  Pass another file with --spec, or overwrite it with --force." in done.stderr
     assert (cwd / "portalis.toml").read_text() == "mine"
     assert cli("init", "add.wasm", "--force").returncode == 0
     assert "wasm_binaries" in (cwd / "portalis.toml").read_text()

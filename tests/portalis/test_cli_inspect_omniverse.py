@@ -54,7 +54,7 @@ def test_each_finding_has_a_reason_and_a_remediation(cli: Cli, tmp_path: Path) -
 def test_a_warning_is_not_a_failure(cli: Cli, tmp_path: Path) -> None:
     done = cli("inspect", "--omniverse", write(tmp_path, '(memory (export "memory") 2000)'))
     assert done.returncode == 0
-    assert "  warning (medium): it requires much memory" in done.stdout
+    assert "  warning (medium): it requires a large amount of memory" in done.stdout
 
 
 @pytest.mark.parametrize(("text", "code"), [("", 0), ('(import "a" "b" (func))', 1)])

@@ -123,7 +123,7 @@ def test_a_path_that_cannot_be_written_is_an_error_that_names_it(cli: Cli, tmp_p
     (tmp_path / "file").write_text("")
     done = cli("install-backend", tmp_path / "file" / "backends")
     assert done.returncode == 2
-    assert f"cannot write into {tmp_path}/file/backends: Not a directory" in done.stderr
+    assert f"cannot write to {tmp_path}/file/backends: Not a directory" in done.stderr
 
 
 @pytest.mark.triton

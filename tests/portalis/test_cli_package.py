@@ -84,7 +84,7 @@ def test_portalis_toml_is_the_default_spec(workplace: Workplace) -> None:
     done = workplace.package(spec=None)
     assert done.returncode == 2
     assert (
-        "no portalis.toml found in this directory\n  Write one with `portalis init MODULE`, or give a spec file."
+        "no portalis.toml found in this directory\n  Write one with `portalis init MODULE`, or pass a spec file."
         in done.stderr
     )
     (workplace.folder / "portalis.toml").write_text(
@@ -243,7 +243,7 @@ def test_the_problems_of_a_contract_are_reported_with_its_keys(workplace: Workpl
     report = json.loads(done.stdout)
     assert (done.returncode, report["package_metadata"]["package_manifest"]["pipeline_id"]) == (0, "run-7")
     done = workplace.package("--input", "packaging-input.json")
-    assert (done.returncode, done.stderr.splitlines()[1]) == (2, "  Give the spec file, or only --input.")
+    assert (done.returncode, done.stderr.splitlines()[1]) == (2, "  Pass either a spec file or --input.")
     # a problem that the pipeline finds after the contract was read
     (workplace.folder / "add.wasm").write_bytes(b"\0asm\1\0\0\0\xff")
     done = workplace.package("--only", "triton", "--input", "packaging-input.json", spec=None)

@@ -172,7 +172,10 @@ def test_a_directory_with_a_service_json_is_served_with_its_settings(add_wasm: P
         (
             ["模型.wasm"],
             2,
-            ["'模型' is not a model name that the service accepts: at most 128 ASCII letters", "Name it with --name"],
+            [
+                "'模型' is not a model name that the service accepts: use at most 128 ASCII letters",
+                "Name it with --name",
+            ],
         ),
         (["named.toml"], 2, ["'é' is not a model name", "wasm_binaries[0].name in named.toml"]),
         (["add.wasm", "add.wasm"], 2, ["duplicate names: add"]),

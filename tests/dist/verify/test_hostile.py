@@ -98,7 +98,7 @@ def test_a_duplicate_name_in_a_zip_is_rejected(tmp_path: Path) -> None:
 
 def test_a_file_below_another_file_is_rejected(tmp_path: Path) -> None:
     found = messages(report(tmp_path, gz(tar_of(GOOD | {f"{TOP}/A/b": b""}))))
-    assert f"paths: '{TOP}/A/b' is below another file" in found
+    assert f"paths: a parent directory of '{TOP}/A/b' is a file" in found
 
 
 def zeros(packed: ArchiveFormat, size: int) -> bytes:

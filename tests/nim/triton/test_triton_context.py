@@ -92,7 +92,7 @@ def test_a_wheelhouse_without_wheels_is_rejected(tmp_path: Path) -> None:
 @pytest.mark.parametrize("inside", ["file", "file/context"])
 def test_a_directory_that_cannot_be_created_is_an_error_without_a_traceback(tmp_path: Path, inside: str) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(UsageError, match="cannot write into"):
+    with pytest.raises(UsageError, match="cannot write to"):
         main([str(tmp_path / inside)])
 
 

@@ -74,7 +74,7 @@ def document(folder: Path, ending: str, text: str | bytes) -> dict[Any, Any]:
         ("yaml", "just words", "expected a table, got a string"),
         ("yaml", "12", "expected a table, got a single value"),
         ("toml", b"a = '\xff'", "is not UTF-8 text"),
-        ("txt", "", "has the ending '.txt'"),
+        ("txt", "", "has the unknown extension '.txt'"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(tmp_path: Path, ending: str, text: str | bytes, message: str) -> None:
@@ -168,4 +168,4 @@ def test_problems_of_a_spec_are_reported_in_bounded_time(tmp_path: Path, name: s
     assert time.process_time() - began < 8
     assert len(caught.value.message) < 50_000
     if isinstance(caught.value, InputProblems):
-        assert caught.value.problems[-1].message == f"more than these {MAX_PROBLEMS} problems"
+        assert caught.value.problems[-1].message == f"more than {MAX_PROBLEMS} problems; the others are not listed"

@@ -52,7 +52,7 @@ from .conftest import Folder
         (
             {"container_config": {"gpu_count": 1}},
             "container_config.gpu_count",
-            "GPUs are counted, but gpu_required is false",
+            "gpu_count is set, but gpu_required is false",
         ),
         (
             {"container_config": {"volumes": [{"host_path": "/a", "container_path": "b"}]}},

@@ -217,7 +217,7 @@ def test_a_problem_is_one_line_whatever_is_in_it(folder: Folder) -> None:
 
 def test_the_nearest_name_is_found_in_any_case_or_all_are_listed() -> None:
     assert did_you_mean("Tritn", ["triton", "nim"]) == "Did you mean 'triton'?"
-    assert did_you_mean("xyzzy", ["triton", "nim"]) == "Known are: triton, nim."
+    assert did_you_mean("xyzzy", ["triton", "nim"]) == "The choices are: triton, nim."
 
 
 def test_only_problems_at_or_below_a_reported_location_depend_on_it() -> None:

@@ -64,12 +64,16 @@ def test_there_are_examples() -> None:
     assert len(EXAMPLES) >= 2
 
 
-SECTIONS = dict(re.findall(r"^#{2,3} (The top|`[a-z_.\[\]]+`)\n(.*?)(?=^## |^### |\Z)", PAGE, re.DOTALL | re.MULTILINE))
+SECTIONS = dict(
+    re.findall(r"^#{2,3} (Top-level keys|`[a-z_.\[\]]+`)\n(.*?)(?=^## |^### |\Z)", PAGE, re.DOTALL | re.MULTILINE)
+)
 
 
 @pytest.mark.parametrize("title", SECTIONS)
 def test_a_table_has_every_key_of_its_structure_with_its_default(title: str) -> None:
-    place = () if title == "The top" else tuple(part for key in title.strip("`").split(".") for part in steps(key))
+    place = (
+        () if title == "Top-level keys" else tuple(part for key in title.strip("`").split(".") for part in steps(key))
+    )
     (model,) = {
         kind for kind in _types_at(PackageSpec, place) if isinstance(kind, type) and issubclass(kind, BaseModel)
     }
