@@ -72,6 +72,6 @@ def unprovided_imports(imports: Sequence[Import]) -> Iterator[tuple[str, str]]:
     if missing:
         more = f" and {len(missing) - MAX_LISTED} more" if len(missing) > MAX_LISTED else ""
         names = ", ".join(missing[:MAX_LISTED]) + more
-        provided = f"Provided are the functions of {WASI} and {'.'.join(ABORT)}"
+        provided = f"The host provides only the functions of {WASI} and {'.'.join(ABORT)}"
         advice = _BINDGEN if any(item.module in _GLUE for item in imports) else "build the module without the others"
-        yield f"it imports what the host does not provide: {names}. {provided}", advice
+        yield f"it has imports that the host does not provide: {names}. {provided}", advice

@@ -73,7 +73,7 @@ def needs(module: bytes | memoryview, proposal: str) -> bool:
 
 
 def _enough(module: bytes | memoryview) -> frozenset[str]:
-    """Proposals that suffice for `module` to be valid: only a few, if wasmtime's messages name the missing ones, else `ALL`."""
+    """Proposals that suffice for `module` to be valid: few if wasmtime's messages name the missing ones, else `ALL`."""
     on: frozenset[str] = frozenset()
     while (why := validation_error(module, on)) is not None:
         missing = _named(why)

@@ -94,7 +94,7 @@ NOT_VALID = "is not valid WebAssembly: "
 
 
 def unloadable(module: bytes, info: ModuleInfo, interface: Interface) -> list[LoadProblem]:
-    """Problems that prevent the runtime from loading `module`, regardless of its settings. Raises ModuleError if invalid."""
+    """Problems that prevent loading `module` under any settings. Raises ModuleError if it is invalid."""
     validity = _validity(module)
     if validity.invalid is not None:
         raise ModuleError(f"{info.name} {NOT_VALID}{validity.invalid}")

@@ -76,12 +76,12 @@ BAD: dict[str, Bad] = {
     ),
     "a memory of the host": Bad(
         wat(f'(import "env" "memory" (memory 1)) {F}'),
-        "it imports what the host does not provide: env.memory",
+        "it has imports that the host does not provide: env.memory",
         "import",
     ),
     "functions of others": Bad(
         wat(f'(import "a" "b" (func)) (import "c" "d" (table 1 funcref)) {F}'),
-        "it imports what the host does not provide: a.b, c.d. Provided are the functions of wasi_snapshot_preview1",
+        "it has imports that the host does not provide: a.b, c.d. The host provides only the functions of wasi_snapshot_preview1",
         "import",
     ),
     # memory and tables

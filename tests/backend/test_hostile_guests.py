@@ -167,7 +167,7 @@ def test_imports_that_nobody_provides_are_all_listed() -> None:
     text = """(module (import "env" "gpu_matmul" (func)) (import "wasi_snapshot_preview1" "fd_write" (func (param i32 i32 i32 i32) (result i32)))
       (import "js" "mem" (memory 1)) (func (export "f") (param f32) (result f32) (local.get 0)))"""
     declared = {"entry": "f", "convention": "elementwise"}
-    with pytest.raises(ModuleError, match=r"env\.gpu_matmul, js\.mem\. Provided are"):
+    with pytest.raises(ModuleError, match=r"env\.gpu_matmul, js\.mem\. The host provides only"):
         Program.load(guests.wasm(text), interface=declared)
 
 

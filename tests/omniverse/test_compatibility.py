@@ -43,7 +43,7 @@ def test_a_module_with_custom_imports_is_incompatible_and_the_imports_are_named(
     assert not result.compatible
     (found,) = result.blocking
     assert str(found) == (
-        "it is not WASI compliant: it imports what the host does not provide: game.tick. Provided are the functions of"
+        "it is not WASI compliant: it has imports that the host does not provide: game.tick. The host provides only the functions of"
         " wasi_snapshot_preview1 and env.abort"
     )
 
@@ -77,7 +77,7 @@ def test_other_unsupported_features_block(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["(memory 1)", "(table 1 funcref)", "(global i32)"])
 def test_an_import_that_is_not_a_function_is_named_too(tmp_path: Path, kind: str) -> None:
     result = check_kit_compatibility(of(tmp_path, f'(import "env" "it" {kind})'))
-    assert "it imports what the host does not provide: env.it." in result.blocking[0].why
+    assert "it has imports that the host does not provide: env.it." in result.blocking[0].why
 
 
 @pytest.mark.parametrize(

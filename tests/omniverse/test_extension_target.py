@@ -112,7 +112,7 @@ def test_an_incompatible_module_is_an_error_and_the_others_are_packaged(package:
         incompatible_modules=("blocked",),
         validation_errors=(
             (
-                "it is not WASI compliant: it imports what the host does not provide: game.tick. Provided are the"
+                "it is not WASI compliant: it has imports that the host does not provide: game.tick. The host provides only the"
                 " functions of wasi_snapshot_preview1 and env.abort"
             ),
         ),

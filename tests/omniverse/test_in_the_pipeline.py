@@ -68,7 +68,7 @@ def test_modules_with_threads_and_unknown_imports_are_a_partial_success_that_nam
     reported = {error.details.incompatible_modules[0]: error for error in of_kit(made)}
     assert list(reported) == ["threads", "unknown", "wide"]
     assert "it uses threads" in reported["threads"].message
-    assert "it imports what the host does not provide: game.tick, env.log." in reported["unknown"].message
+    assert "it has imports that the host does not provide: game.tick, env.log." in reported["unknown"].message
     assert "it has a 64-bit memory" in reported["wide"].message
     assert all(error.remediation for error in reported.values())
     (warning,) = [each for each in made.diagnostics.warnings if "hungry" in each.message]

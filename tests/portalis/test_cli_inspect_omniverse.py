@@ -39,7 +39,7 @@ def test_each_finding_has_a_reason_and_a_remediation(cli: Cli, tmp_path: Path) -
     assert section.splitlines() == [
         "cannot run there",
         (
-            "  error: it is not WASI compliant: it imports what the host does not provide: game.tick. Provided are the"
+            "  error: it is not WASI compliant: it has imports that the host does not provide: game.tick. The host provides only the"
             " functions of wasi_snapshot_preview1 and env.abort"
         ),
         "    Build the module without the others.",

@@ -217,7 +217,7 @@ BAD: dict[str, tuple[bytes, str, str]] = {
     "foreign_imports": (
         guests.wasm('(module (import "env" "gpu" (func)) (func (export "f") (param f32) (result f32) local.get 0))'),
         BARE,
-        "imports what the host does not provide: env.gpu",
+        "has imports that the host does not provide: env.gpu",
     ),
     "unknown_key": (
         guests.wasm(guests.ADD),

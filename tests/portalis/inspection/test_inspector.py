@@ -213,7 +213,7 @@ def test_what_is_not_of_wasi_is_listed_and_cannot_be_served(wanted: str, name: s
     found = look(tmp_path, f"(module {wasi} (import {wanted}) {IDENTITY})")
     assert (found.wasi_compliant, found.not_wasi) == (False, (name,))
     assert found.refused is not None
-    assert found.refused.startswith(f"it imports what the host does not provide: {name}. ")
+    assert found.refused.startswith(f"it has imports that the host does not provide: {name}. ")
     assert "build the module without the others" in found.refused
 
 
@@ -400,7 +400,7 @@ def test_a_memory_of_another_name_is_named(tmp_path: Path) -> None:
 def test_imports_of_wasm_bindgen_are_reported_with_an_alternative(tmp_path: Path) -> None:
     refused = look(tmp_path, f'(module (import "wbg" "__wbindgen_throw" (func (param i32 i32))) {IDENTITY})').refused
     assert refused is not None
-    assert "it imports what the host does not provide: wbg.__wbindgen_throw." in refused
+    assert "it has imports that the host does not provide: wbg.__wbindgen_throw." in refused
     assert "wasm-bindgen's need its JavaScript, plain #[no_mangle] extern" in refused
 
 

@@ -73,7 +73,7 @@ def test_a_module_that_the_sandbox_does_not_take_becomes_no_model(workplace: Wor
     workplace.module("imports", wat)
     made = workplace.package(workplace.spec("add", "imports"), only=["triton"])
     assert [model.model_name for model in made.artifacts.triton_models] == ["demo_add"]
-    assert "model 'demo_imports' would not load: it imports what the host does not provide: env.f" in (
+    assert "model 'demo_imports' would not load: it has imports that the host does not provide: env.f" in (
         made.diagnostics.errors[0].message
     )
 
