@@ -25,7 +25,7 @@ class Documented(BaseModel):
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler, /) -> dict[str, Any]:
         json_schema = handler(schema)
         properties = handler.resolve_ref_schema(json_schema).get("properties", {})
-        for name, text in _texts(cls).items():
+        for name, text in _docstrings(cls).items():
             key = cls.model_fields[name].alias or name
             if key in properties:
                 properties[key]["description"] = text
@@ -43,19 +43,19 @@ FloatSeconds = Annotated[float, Field(ge=0, description="seconds")]
 
 
 @functools.cache
-def _texts(model: type[BaseModel]) -> dict[str, str]:
+def _docstrings(model: type[BaseModel]) -> dict[str, str]:
     """The docstrings of the fields of `model`, inherited ones included, by field name."""
-    found: dict[str, str] = {}
+    docstrings: dict[str, str] = {}
     for base in reversed(model.__mro__):
         if issubclass(base, Documented) and base is not Documented:
-            found.update(_below_fields(base))
-    return {name: text for name, text in found.items() if name in model.model_fields}
+            docstrings.update(_field_docstrings(base))
+    return {name: text for name, text in docstrings.items() if name in model.model_fields}
 
 
-def _below_fields(model: type) -> dict[str, str]:
+def _field_docstrings(model: type) -> dict[str, str]:
     definition = ast.parse(textwrap.dedent(inspect.getsource(model))).body[0]
     assert isinstance(definition, ast.ClassDef)
-    found = {}
+    docstrings = {}
     for field, below in zip(definition.body, definition.body[1:]):
         is_text = (
             isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant) and isinstance(below.value.value, str)
@@ -63,5 +63,5 @@ def _below_fields(model: type) -> dict[str, str]:
         if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and is_text:
             assert isinstance(below, ast.Expr)
             assert isinstance(below.value, ast.Constant)
-            found[field.target.id] = inspect.cleandoc(str(below.value.value))
-    return found
+            docstrings[field.target.id] = inspect.cleandoc(str(below.value.value))
+    return docstrings

@@ -56,7 +56,7 @@ def spec_file(modules: Sequence[Path], *, folder: Path, name: str | None, versio
 
     Raises InputProblems with all invalid modules, and with the problems of `name` and `version`.
     """
-    found = _inspected(modules, folder)
+    found = _inspect_modules(modules, folder)
     servable = [module for module in found if module.reason is None]
     document = tomlkit.document()
     _head(document, _plain(modules[0].stem) if name is None else name, version)
@@ -75,7 +75,7 @@ def spec_file(modules: Sequence[Path], *, folder: Path, name: str | None, versio
     return NewSpec(text=text, notes=notes, spec=spec, servable=bool(servable))
 
 
-def _inspected(modules: Sequence[Path], folder: Path) -> list[_Module]:
+def _inspect_modules(modules: Sequence[Path], folder: Path) -> list[_Module]:
     found, problems = list[_Module](), list[Problem]()
     real = os.path.realpath(folder)
     for path, name in zip(modules, _names(modules)):

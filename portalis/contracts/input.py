@@ -147,13 +147,13 @@ def read_input(path: Path) -> PackageSpec:
 
 
 def _validated(data: Mapping[str, Any], *, base: Path, source: str) -> tuple[PackagingAgentInput, PackageSpec]:
-    found = salvage(PackagingAgentInput, data, _STAND_INS, source=source)
-    problems = list(found.problems)
-    if found.model is not None:
-        contract = make_absolute(found.model, base)
+    salvaged = salvage(PackagingAgentInput, data, _STAND_INS, source=source)
+    problems = list(salvaged.problems)
+    if salvaged.model is not None:
+        contract = make_absolute(salvaged.model, base)
         spec = contract.to_spec()
         problems += independent_problems(
-            [*_size_problems(contract), *map(in_contract, invariant_problems(spec, base))], found.removed
+            [*_size_problems(contract), *map(in_contract, invariant_problems(spec, base))], salvaged.removed
         )
         if not problems:
             return contract, spec

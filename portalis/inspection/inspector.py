@@ -80,14 +80,15 @@ def _validity(module: bytes) -> _Validity:
     why = sandbox_error(module)
     if why is None:
         return _Validity()
-    with_all = validation_error(module)  # with all of wasmtime's proposals
-    left_out = proposal_in_message(why if with_all is None else with_all)
-    if with_all is None:
-        return _Validity(proposal=(left_out or UNKNOWN_PROPOSAL, why), uses_threads=needs(module, "threads"))
-    if left_out is None:
-        return _Validity(invalid=explain_compile_failure(with_all).removeprefix(NOT_VALID), features=())
+    error = validation_error(module)  # with all of wasmtime's proposals
+    if error is None:
+        disabled = proposal_in_message(why) or UNKNOWN_PROPOSAL
+        return _Validity(proposal=(disabled, why), uses_threads=needs(module, "threads"))
+    unsupported = proposal_in_message(error)
+    if unsupported is None:
+        return _Validity(invalid=explain_compile_failure(error).removeprefix(NOT_VALID), features=())
     # no engine here validates the module, so its other features cannot be found
-    return _Validity(proposal=(left_out, with_all), features=(left_out.key,))
+    return _Validity(proposal=(unsupported, error), features=(unsupported.key,))
 
 
 NOT_VALID = "is not valid WebAssembly: "

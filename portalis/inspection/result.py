@@ -16,9 +16,9 @@ from ..backend.wasm.imports import WASI, provides
 from .features import FeatureSearch
 
 
-def is_wasi(wanted: Import) -> bool:
+def is_wasi(imported: Import) -> bool:
     """Whether an import is a function of WASI preview 1 with its type there."""
-    return wanted.module == WASI and provides(wanted)
+    return imported.module == WASI and provides(imported)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

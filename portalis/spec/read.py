@@ -37,11 +37,11 @@ def make_spec(data: Mapping[Any, Any], *, base: Path, source: str) -> PackageSpe
 
     Raises InputProblems.
     """
-    found = salvage(PackageSpec, data, _STAND_INS, source=source)
-    problems = list(found.problems)
-    if found.model is not None:
-        spec = make_absolute(found.model, base)
-        problems += independent_problems(invariant_problems(spec, base), found.removed)
+    salvaged = salvage(PackageSpec, data, _STAND_INS, source=source)
+    problems = list(salvaged.problems)
+    if salvaged.model is not None:
+        spec = make_absolute(salvaged.model, base)
+        problems += independent_problems(invariant_problems(spec, base), salvaged.removed)
         if not problems:
             return spec
     raise InputProblems(problems, source=source, pipeline_id=run_id(data))

@@ -1,4 +1,4 @@
-"""No character that hides or reorders text stands in a generated data file, and the data is the same."""
+"""Generated data files contain no character that hides or reorders text, and have the same data."""
 
 from __future__ import annotations
 

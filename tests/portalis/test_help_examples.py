@@ -98,7 +98,7 @@ def in_this_process(example: str, folder: Path) -> None:
 
 
 def up_to_the_engine(example: str, folder: Path) -> None:
-    """What is built is tested where an engine builds; here the command gets as far as asking for one."""
+    """Tests with an engine cover the images; here the command fails when it connects to an engine."""
     module(folder, "gelu")
     in_shell("portalis init gelu.wasm", folder)
     nowhere = f"unix://{folder}/none.sock"

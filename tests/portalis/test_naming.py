@@ -1,4 +1,4 @@
-"""Which names each ecosystem takes."""
+"""Names that each ecosystem accepts."""
 
 from __future__ import annotations
 

@@ -120,7 +120,9 @@ def test_bytes_take_json_strings_and_plain_text() -> None:
     assert read("BYTES", (1,), "42", batches=True).tolist() == [[b"42"]]
     assert read("BYTES", (-1,), "").tolist() == read("BYTES", (-1,), '""').tolist() == [b""]
     for text in ('{"a": null}', "NaN", "true", "1.50", "[INST] é", '{"data": [1]}'):
-        assert read("BYTES", (-1,), text).tolist() == [text.encode()], "what is no list of texts is a text, as it is"
+        assert read("BYTES", (-1,), text).tolist() == [text.encode()], (
+            "a value that is not a list of strings is one string"
+        )
 
 
 def test_bytes_of_the_command_line_that_are_no_text_stay_what_they_are() -> None:

@@ -1,4 +1,4 @@
-"""What an answer is printed as, and saved as: no byte changes on the way."""
+"""Output tensors as printed and as saved: no byte is changed."""
 
 from __future__ import annotations
 

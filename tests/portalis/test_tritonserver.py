@@ -40,7 +40,7 @@ PYTHON = 'backend: "wasm"\n' + parameters({"wasm.engine": "python"})
 
 @pytest.fixture(params=["native", "python"])
 def engine(request: pytest.FixtureRequest, repository: Path) -> str:
-    """What runs the model: a thread of the server and a planner beside it, or a stub."""
+    """The engine of the model: a thread of the server with a planner process, or a stub."""
     name: str = request.param
     (repository / "add" / "config.pbtxt").write_text('backend: "wasm"\n' + parameters({"wasm.engine": name}))
     return name
@@ -48,7 +48,7 @@ def engine(request: pytest.FixtureRequest, repository: Path) -> str:
 
 def session_of(pid: int) -> list[str]:
     """The command lines of all processes in the session that `pid` leads. (A dead one whose new parent, the init of
-    a container, does not collect it is no process any more.)"""
+    a container, does not collect it is not a process any more.)"""
     listed = subprocess.run(["ps", "-o", "stat=,args=", "-s", str(pid)], capture_output=True, text=True, check=False)
     return [line for line in listed.stdout.splitlines() if not line.startswith("Z")]
 
@@ -162,7 +162,7 @@ def test_the_server_ends_when_the_process_that_started_it_is_killed(
         print(server.pid, flush=True)
         time.sleep(600)
         """)
-    # nobody is left to remove the server's temporary folder
+    # no process is left that removes the server's temporary directory
     environment = os.environ | {"TMPDIR": str(tmp_path)}
     command = [sys.executable, "-c", program]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as starter:

@@ -69,7 +69,7 @@ for name, source in json.load(sys.stdin).items():
 
 @pytest.fixture(scope="module")
 def parsed() -> dict[str, tuple[str, float]]:
-    """What became of each bomb, and the CPU seconds that it took: one process parses all, with 96 MiB to spare."""
+    """The result of each bomb and its CPU seconds. One process with 96 MiB of free memory parses all of them."""
     done = subprocess.run([sys.executable, "-c", CHILD], input=json.dumps(BOMBS), capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-300:] + done.stderr[-1000:]
     return {name: (result, spent) for name, result, spent in map(json.loads, done.stdout.splitlines())}

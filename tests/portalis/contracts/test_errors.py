@@ -42,7 +42,7 @@ def error(kind: ErrorType, details: Any, stage: PackagingStage) -> PackagingErro
         error_type=kind,
         message="it failed",
         context=ErrorContext(stage=stage, **CONTEXT),
-        remediation=RemediationSuggestion(summary="mend it", steps=("one", "two")),
+        remediation=RemediationSuggestion(summary="fix it", steps=("one", "two")),
         details=details,
     )
 

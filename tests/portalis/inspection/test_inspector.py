@@ -1,4 +1,4 @@
-"""What `inspect` finds in a module, against small modules in the text format and against wasmtime's own reading."""
+"""Inspections of small modules in the text format, and comparisons with wasmtime's own reading."""
 
 from __future__ import annotations
 

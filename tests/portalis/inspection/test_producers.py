@@ -1,4 +1,4 @@
-"""What a module says of its making: of real compilers, and of bytes that anyone may have written."""
+"""The ``producers`` section: from real compilers, and with arbitrary bytes."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ IDENTITY = b"\x00\x20\x00\x0b"
 SIMD = b"\x00\xfd\x0c" + bytes(16) + b"\x1a\x20\x00\x0b"  # i32x4.const, drop
 SMALL = module([FUNCTION_TYPE], [0], [b"\x01f\x00\x00"], [IDENTITY])
 
-# Inspects a file and tells what was found, with the peak of the process's own memory above what was used before.
+# Inspects a file and prints the result, with the peak of the process's own memory above what was used before.
 PROGRAM = """
 import json, sys, threading, time
 from pathlib import Path
@@ -62,7 +62,7 @@ print(json.dumps({**measurement, "cpu_seconds": took, "private_bytes": max(peak,
 
 
 def measured(path: Path) -> dict[str, Any]:
-    """What PROGRAM tells of a file, in a process of its own."""
+    """The output of PROGRAM for a file, in a separate process."""
     small = path.with_name("small.wasm")
     small.write_bytes(SMALL)
     command = [sys.executable, "-c", PROGRAM, str(small), str(path)]

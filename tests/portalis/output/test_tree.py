@@ -1,4 +1,4 @@
-"""What a target may want written."""
+"""The files that a target can generate."""
 
 from __future__ import annotations
 

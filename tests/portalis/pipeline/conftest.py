@@ -17,7 +17,7 @@ from portalis.spec import PackageSpec
 from portalis.spec.read import make_spec
 from tests.portalis.conftest import ADD
 
-# Two integers beside a memory may be pointers: no interface can be derived, so this is no Triton model.
+# Two integers beside a memory may be pointers: no interface can be derived, so this cannot be a Triton model.
 OPAQUE = """(module (memory (export "memory") 1) (func (export "f") (param i32 i32) (result i32) i32.const 0))"""
 
 
@@ -72,7 +72,7 @@ class Workplace:
         return run_pipeline(spec, Options(**options), self.listening)
 
     def files(self) -> list[str]:
-        """What lies in the output directory; what lies beside it, but for modules and reports, is no business."""
+        """The files in the output directory. Files next to it, except modules and reports, are not compared."""
         return sorted(str(path.relative_to(self.output)) for path in self.output.rglob("*") if path.is_file())
 
 

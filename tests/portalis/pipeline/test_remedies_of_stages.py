@@ -22,7 +22,7 @@ IMAGE_WORD, ARCHIVE_WORD = "Install Docker and retry packaging", "Check disk spa
 
 @dataclass(frozen=True)
 class Case:
-    """What is packaged, and what the remedies of the failed stage have and do not have."""
+    """A package, and words that the remediations of the failed stage contain or do not contain."""
 
     wat: str
     spec: dict[str, Any]

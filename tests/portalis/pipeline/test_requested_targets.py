@@ -1,4 +1,4 @@
-"""What was asked for and not made is never a success: every way to ask, with the part that is missing."""
+"""A requested artifact that is missing is never a success: every way to request one, with the missing part."""
 
 from __future__ import annotations
 
@@ -107,11 +107,11 @@ def runtime(name: str) -> dict[str, Any]:
 
 CASES = {
     # -- images
-    "another runtime that is not there, and nothing else": Case(
+    "a runtime that is not installed, and no other target": Case(
         ("command",), runtime("Wasmer"), FAILURE, NIM, "Wasmer", "wasm_runtime_path", "NIM containers not generated",
         outcome="skipped", without=nothing_on_path,
     ),
-    "another runtime that is not there, beside an archive": Case(
+    "a runtime that is not installed, and an archive": Case(
         ("command",), runtime("WasmEdge") | ALSO_AN_ARCHIVE, PARTIAL, NIM, "WasmEdge", "wasm_runtime_path",
         "NIM containers not generated", outcome="skipped", without=nothing_on_path,
     ),
@@ -157,7 +157,7 @@ CASES = {
         ("add",), {**ONLY_KIT, "omniverse_config": {"prebundle": True, "wheelhouse": "wheels"}}, PARTIAL, OMNIVERSE,
         "does not bundle NumPy and Wasmtime", warned="does not bundle NumPy and Wasmtime", outcome="produced",
     ),
-    "libraries that nobody asked for, and no wheels of them": Case(
+    "libraries that are not requested, and no wheels of them": Case(
         ("add",), {**ONLY_KIT, "omniverse_config": {"wheelhouse": "wheels"}}, DONE, None,
         warned="does not bundle NumPy and Wasmtime",
     ),
@@ -261,7 +261,7 @@ def test_the_status_follows_from_what_was_asked_for(
 
 
 def _holds(made: PackagingAgentOutput, place: Workplace) -> None:
-    """What the requirements say of every status."""
+    """The properties of every status in the requirements."""
     if made.status is Status.Failure:
         assert made.diagnostics.errors
         assert made.artifacts.total_artifacts_count() == 0

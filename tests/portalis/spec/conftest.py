@@ -22,7 +22,7 @@ SMALLEST: dict[str, Any] = {
 
 
 class Folder:
-    """`read` reads the smallest spec with changes; `wrong` tells what is wrong with one, as ``(where, message)``."""
+    """`read` reads the smallest spec with changes; `wrong` returns its problems as ``(where, message)``."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -151,7 +151,7 @@ SPECS = {
     "a dotted key.toml": ".".join(["a"] * 20_001) + "=1",
     "unknown keys.toml": "".join(f"k{i} = 1\n" for i in range(15_000)),
     "unknown keys.yaml": "".join(f"k{i}: 1\n" for i in range(15_000)),
-    "keys that are no text.yaml": "".join(f"{i}: 1\n" for i in range(15_000)),
+    "keys that are not strings.yaml": "".join(f"{i}: 1\n" for i in range(15_000)),
     "modules of nothing.json": json.dumps(SMALLEST | {"wasm_binaries": [{"x": 1}] * 10_000}),
     "merged tables.yaml": f"a: &a {{{','.join(f'k{i}: 1' for i in range(1000))}}}\n"
     + "".join(f"m{i}: {{<<: *a}}\n" for i in range(20_000)),

@@ -167,7 +167,7 @@ def test_all_problems_of_schema_and_rules_are_reported_together(folder: Folder) 
 @pytest.mark.parametrize(
     ("changes", "locations"),
     [
-        # the default that stands in for the wrong port is the other one's
+        # the default that replaces the invalid port is the other port's value
         ({"container_config": {"service_port": "x", "metrics_port": 8000}}, ["container_config.service_port"]),
         ({"container_config": {"gpu_required": 1, "gpu_count": 2}}, ["container_config.gpu_required"]),
         (
