@@ -27,7 +27,7 @@ def image_pins(runtime_version: str | None = None) -> tuple[Pin, ...]:
     )
 
 
-def wasmtime_version(config: ContainerConfiguration) -> str | None:
+def pinned_wasmtime_version(config: ContainerConfiguration) -> str | None:
     """The requested version of Wasmtime; None for the pinned version.
 
     With a different runtime, the image also has Wasmtime, always in the pinned version.
@@ -37,13 +37,13 @@ def wasmtime_version(config: ContainerConfiguration) -> str | None:
 
 def unverified_pins(config: ContainerConfiguration) -> tuple[Pin, ...]:
     """The pins without hashes that an image of `config` installs from the package index."""
-    pins = () if config.wheelhouse is not None else image_pins(wasmtime_version(config))
+    pins = () if config.wheelhouse is not None else image_pins(pinned_wasmtime_version(config))
     return tuple(pin for pin in pins if not pin.hashes)
 
 
 def pin_problems(config: ContainerConfiguration) -> Iterator[Problem]:
     """A requested version of Wasmtime that the runtime does not support."""
-    requested = wasmtime_version(config)
+    requested = pinned_wasmtime_version(config)
     pinned = next(pin for pin in image_pins() if pin.name == _RUNTIME).version
     major = pinned.partition(".")[0]
     if requested is not None and re.fullmatch(rf"{major}\.\d+\.\d+", requested) is None:

@@ -16,7 +16,7 @@ from ..spec.container import ContainerConfiguration
 from ..wasm_backend import ISLAND_NAME, island_files, source_files
 from .container_checks import container_problems
 from .dockerfile import SERVICE, render_dockerfile
-from .image_pins import image_pins, pin_problems, wasmtime_version
+from .image_pins import image_pins, pin_problems, pinned_wasmtime_version
 from .service.settings import LicenseSettings, ModelSettings, ServiceSettings
 from .wasm_runtimes import RuntimeFiles, runtime_problems
 from .wheelhouse import select_wheels
@@ -108,7 +108,9 @@ def image_context_problems(config: ContainerConfiguration) -> Iterator[Problem]:
     problems = list(pin_problems(config))
     yield from problems
     if config.wheelhouse is not None and not problems:
-        yield from select_wheels(config.wheelhouse, image_pins(wasmtime_version(config)), config.base_image).problems
+        yield from select_wheels(
+            config.wheelhouse, image_pins(pinned_wasmtime_version(config)), config.base_image
+        ).problems
 
 
 def image_labels(config: ContainerConfiguration, modules: Sequence[str], package: ImageLabels) -> dict[str, str]:
@@ -152,7 +154,7 @@ def _requirements(config: ContainerConfiguration) -> dict[str, bytes | Path]:
     ``requirements.txt`` has the pins with hashes, ``unverified.txt`` the pins without (pip rejects a file that has
     both), ``wheels/`` the selected wheels.
     """
-    pins, wheels = image_pins(wasmtime_version(config)), tuple[Path, ...]()
+    pins, wheels = image_pins(pinned_wasmtime_version(config)), tuple[Path, ...]()
     if config.wheelhouse is not None:
         selection = select_wheels(config.wheelhouse, pins, config.base_image)
         pins, wheels = selection.pins, selection.wheels

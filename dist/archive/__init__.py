@@ -1,11 +1,11 @@
 """The archive itself: which files it contains, its README and manifest, compression, and checksums."""
 
+from .archive_paths import file_name_problem, fold_path, path_problem
 from .checksums import CHECKSUM_ENDINGS, DIGEST_NAMES, checksum_file_texts, file_checksums
 from .contents import OUTPUT_DIRECTORIES, WASM, archive_contents, unused_include_warnings
 from .fallback import fallback_warnings, write_with_fallback
 from .inventory import archive_inventory, archive_manifest
 from .members import ArchivePlan, Member, Members, bytes_member
-from .paths import file_name_problem, fold_path, path_problem
 from .readme import README_ENDINGS, render_readme
 from .readme_values import readme_values
 from .rust_source import OmittedFile, workspace_root

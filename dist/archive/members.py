@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from ...digests import file_digest, sha256_hex
 from ..archive_errors import archive_error
-from .paths import fold_path, path_problem
+from .archive_paths import fold_path, path_problem
 
 # per file or directory: headers with the longest usual names, and padding
 _HEADERS_BYTES = 2048

@@ -14,8 +14,8 @@ from ...bounded import Bounds
 from ...spec import PackageSpec
 from ...spec.build import BuildManifest
 from ..archive_errors import archive_error
+from .archive_paths import fold_path, path_problem
 from .members import Member, file_member
-from .paths import fold_path, path_problem
 from .secrets import is_secret_folder, secret_kind
 
 MAX_FILES = 20_000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import collections
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -12,8 +12,15 @@ import pytest
 
 from .tree import package_folders
 
-# names that several packages may have: indexes, entry points, errors, applications (Typer, FastAPI)
-SHARED_NAMES = {"__init__", "__main__", "app", "errors", "health", "limits", "paths"}
+# modules of several packages: indexes, entry points, a package's errors, an application (Typer, FastAPI)
+SHARED_MODULES = {"__init__", "__main__", "app", "errors"}
+SHARED_CLASSES = {"InputError"}  # an error of the runtime, and one in the schema of the error contract
+SHARED_FUNCTIONS = {
+    "main",  # entry points
+    *("skip_reason", "spec_problems", "generate", "run", "write"),  # protocols that modules satisfy
+    "install_backend",  # a command and what it calls
+    "parse_json",  # the service imports nothing of portalis
+}
 EMITTED = "portalis.omniverse.inside"  # copied into extensions, whose users know these names
 
 
@@ -86,7 +93,35 @@ def test_a_cycle_is_found_with_any_kind_of_import(statement: str) -> None:
     assert {name, "portalis.backend.program"} <= set(cycle(edges))
 
 
-def test_names_of_modules_are_unique() -> None:
-    modules = [name for name in MODULES if not name.startswith(EMITTED)]
-    names = collections.Counter(name.rpartition(".")[2] for name in modules if MODULES[name].stem not in SHARED_NAMES)
-    assert {name: count for name, count in names.items() if count > 1} == {}
+def duplicates(names: Iterable[str], shared: set[str]) -> dict[str, int]:
+    """Names that more than one place has, except those that are `shared` on purpose."""
+    return {name: count for name, count in collections.Counter(names).items() if count > 1 and name not in shared}
+
+
+def definitions(kind: type[ast.ClassDef | ast.FunctionDef]) -> Iterator[str]:
+    """Public names that modules define at their top level."""
+    for name, path in MODULES.items():
+        if not name.startswith(EMITTED):
+            body = ast.parse(path.read_text()).body
+            yield from (node.name for node in body if isinstance(node, kind) and not node.name.startswith("_"))
+
+
+def test_names_of_modules_classes_and_functions_are_unique() -> None:
+    modules = [path.stem for name, path in MODULES.items() if not name.startswith(EMITTED)]
+    assert duplicates(modules, SHARED_MODULES) == {}
+    assert duplicates(definitions(ast.ClassDef), SHARED_CLASSES) == {}
+    assert duplicates(definitions(ast.FunctionDef), SHARED_FUNCTIONS) == {}
+
+
+def test_sizes_of_modules_and_functions_are_limited() -> None:
+    """Commands are longer because of their options."""
+    texts = {name: path.read_text() for name, path in MODULES.items()}
+    assert [name for name, text in texts.items() if text.count("\n") > 300] == []
+    long = [
+        f"{name}.{node.name}"
+        for name, text in texts.items()
+        if not name.startswith("portalis.cli.")
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and (node.end_lineno or 0) - node.lineno >= 60
+    ]
+    assert long == []

@@ -40,7 +40,7 @@ def test_all_tests_of_a_file_run_in_one_worker() -> None:
         "-n",
         "2",
         "tests/portalis/test_naming.py",
-        "tests/dist/archive/test_paths.py",
+        "tests/dist/archive/test_archive_paths.py",
         "tests/dist/archive/test_checksums.py",
     )
     ran = set(re.findall(r"\[(gw\d)\] \[ *\d+%\] PASSED (\S+?)::", printed))

@@ -19,7 +19,7 @@ import zstandard
 from portalis.dist.archive.writer import ARCHIVE_ENDINGS
 from portalis.dist.verify import ReadLimits, verify_package
 from portalis.spec.distribution import ArchiveFormat
-from tests.dist.archive.test_paths import HOSTILE
+from tests.dist.archive.test_archive_paths import HOSTILE
 from tests.parts import ROOT
 
 from .hostile import TOP, below, gz, manifest, messages, packed_as, report, tar_of, zip_of

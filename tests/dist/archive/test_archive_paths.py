@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from portalis.dist.archive.archive_paths import fold_path, path_problem
 from portalis.dist.archive.members import Members, bytes_member
-from portalis.dist.archive.paths import fold_path, path_problem
 from portalis.errors import PortalisError
 
 HOSTILE = (
