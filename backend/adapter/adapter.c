@@ -34,8 +34,8 @@ FROM_BRIDGE(reset) void guest_reset(void);
 enum {
   STRUCT = 40, /* DLTensor for wasm32 */
   CPU = 1, /* kDLCPU */
-  MOST_CLEARED = 64 << 20, /* beyond, a new instance is faster, although wasmtime also changes the protection of its pages */
-  MOST_SAVED = 512 << 10, /* beyond, a new instance is as fast; the planner reserves this size */
+  MAX_CLEARED = 64 << 20, /* beyond, a new instance is faster, although wasmtime also changes the protection of its pages */
+  MAX_SAVED = 512 << 10, /* beyond, a new instance is as fast; the planner reserves this size */
   CHUNK = 2 << 20, /* part of a gufunc's batch that fits the caches */
   ONE_PASS = 1 << 20 /* a smaller batch is one chunk */
 };
@@ -128,7 +128,7 @@ static char *store(void) { return (char *)fixed->store_at; }
 
 static void save(void) {
   u64 size = (u64)state_pages() << 16, behind = (u64)block + capacity;
-  if (!(fixed->flags & REWINDS) || size - capacity > MOST_SAVED) return;
+  if (!(fixed->flags & REWINDS) || size - capacity > MAX_SAVED) return;
   low = capacity ? block : (u32)size;
   high = capacity ? (u32)(size - behind) : 0;
   first = latest = (u32)size;
@@ -146,7 +146,7 @@ EXPORTED(restore) int restore(void) {
   if (!saved) return RENEW;
   if (size > first) {
     u64 most = 4 * (u64)capacity > SPARE_BYTES ? 4 * (u64)capacity : SPARE_BYTES;
-    if (size - first > (most < MOST_CLEARED ? most : MOST_CLEARED)) return RENEW;
+    if (size - first > (most < MAX_CLEARED ? most : MAX_CLEARED)) return RENEW;
     state_zero(first, (u32)(size - first));
   }
   state_put(0, store(), low);
@@ -350,7 +350,8 @@ static void write_headers(void) {
 static int read_sizes(u32 i, u32 from, i64 rank, i64 *dims) {
   if (rank > MAX_RANK) { bad(i, " has rank "); append_number(rank); append("; at most 8 is allowed"); return end(ABI); }
   if ((u64)from + 8 * (u64)rank > memory_size()) {
-    bad(i, " has its shape at "); append_hex(from, 0); append(", outside the guest's memory of "); append_unsigned(memory_size()); append(" bytes");
+    bad(i, " has its shape at "); append_hex(from, 0);
+    append(", outside the guest's memory of "); append_unsigned(memory_size()); append(" bytes");
     return end(ABI);
   }
   get(dims, from, 8 * (u32)rank);
@@ -393,7 +394,8 @@ static int find_output(u32 i, struct dl *d) {
   if (d->device != CPU) { bad(i, " is on device type "); append_number(d->device); append(", not 1 (kDLCPU)"); return end(ABI); }
   if (d->code != s->code || d->bits != bits || d->lanes != 1) {
     bad(i, " has DLPack type code "); append_number(d->code); append(", "); append_number(d->bits); append(" bits, "); append_number(d->lanes);
-    append(" lanes; "); append_text(s->dtype); append(" is code "); append_number(s->code); append(", "); append_number(bits); append(" bits, 1 lane");
+    append(" lanes; "); append_text(s->dtype); append(" is code "); append_number(s->code);
+    append(", "); append_number(bits); append(" bits, 1 lane");
     return end(ABI);
   }
   if (d->ndim < 0) { bad(i, " was not set by the guest (its ndim is still "); append_number(d->ndim); append(")"); return end(ABI); }
@@ -418,7 +420,8 @@ static int check_strides(u32 i, u32 from) {
   const struct tensor *t = &control->t[i];
   i64 strides[MAX_RANK], step = 1;
   if ((u64)from + 8 * (u64)t->rank > memory_size()) {
-    bad(i, " has its strides at "); append_hex(from, 0); append(", outside the guest's memory of "); append_unsigned(memory_size()); append(" bytes");
+    bad(i, " has its strides at "); append_hex(from, 0);
+    append(", outside the guest's memory of "); append_unsigned(memory_size()); append(" bytes");
     return end(ABI);
   }
   get(strides, from, 8 * (u32)t->rank);
@@ -456,7 +459,8 @@ static int count_elements(u32 i, u64 most, u64 *count) {
     u32 length;
     if (*count > most) return DONE;
     if (left < 4) {
-      bad(i, " is not serialized BYTES: "); append_unsigned(left); append(" bytes are left at "); append_unsigned(at); append(", too few for a length");
+      bad(i, " is not serialized BYTES: "); append_unsigned(left); append(" bytes are left at "); append_unsigned(at);
+      append(", too few for a length");
       return end(ABI);
     }
     if (at < from || at + 4 > from + loaded) {

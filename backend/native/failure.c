@@ -4,7 +4,7 @@
 
 #include <stdarg.h>
 
-enum { MOST_FRAMES = 20 };
+enum { MAX_FRAMES = 20 };
 
 int32_t begin_message(struct core_call *c, int32_t kind) {
   c->message[0] = 0;
@@ -66,7 +66,7 @@ static void say_backtrace(struct core_call *c, void (*trace)(void *, Frames *), 
   Frames frames = {0, NULL};
   int shown = 0;
   trace(from, &frames);
-  for (size_t i = 0; i < frames.size && shown < MOST_FRAMES; i++) {
+  for (size_t i = 0; i < frames.size && shown < MAX_FRAMES; i++) {
     const Bytes *module = p_wasmtime_frame_module_name(frames.data[i]), *name = p_wasmtime_frame_func_name(frames.data[i]);
     size_t offset = p_wasm_frame_module_offset(frames.data[i]);
     if (is(module, "bridge") || is(module, "adapter")) continue;

@@ -1,7 +1,7 @@
 /* Reads GPU memory through the driver's library, if installed: the only use of GPUs in this backend. */
 #include "triton_layer.h"
 
-enum { MOST_DEVICES = 64 };
+enum { MAX_DEVICES = 64 };
 
 static struct { /* each returns 0, or an error */
   int (*init)(unsigned), (*device)(int *, int), (*retain)(void **, int), (*push)(void *), (*pop)(void **);
@@ -22,14 +22,14 @@ static const char *load(void) {
 static void *context_of(int64_t device, const char **wrong) {
   static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
   static const char *problem;
-  static void *contexts[MOST_DEVICES];
+  static void *contexts[MAX_DEVICES];
   static bool loaded;
   int number;
   HOLD(&lock);
   if (!loaded) problem = load();
   loaded = true;
   *wrong = problem ? problem : "its device cannot be used";
-  if (problem || device < 0 || device >= MOST_DEVICES) return NULL;
+  if (problem || device < 0 || device >= MAX_DEVICES) return NULL;
   if (!contexts[device] && (cuda.device(&number, (int)device) || cuda.retain(&contexts[device], number))) contexts[device] = NULL;
   return contexts[device];
 }

@@ -9,7 +9,7 @@
 enum { BADF = 8, FAULT = 21, INVAL = 28 };                        /* __wasi_errno_t */
 enum { REALTIME, MONOTONIC, LAST_CLOCK = 3 };                     /* 2 and 3 are CPU times, which guests cannot read */
 enum { CLOCK_EVENT, LAST_EVENT = 2, SUBSCRIPTION = 48, EVENT = 32, ABSOLUTE = 1 };
-enum { MOST_VECTORS = 1024, MOST_SUBSCRIPTIONS = 64, RANDOM_CHUNK = 1 << 20, MOST_TEXT = 2048 };
+enum { MAX_VECTORS = 1024, MAX_SUBSCRIPTIONS = 64, RANDOM_CHUNK = 1 << 20, MAX_TEXT = 2048 };
 
 struct guest { struct core_instance *instance; uint8_t *memory; uint64_t size; };
 
@@ -38,9 +38,9 @@ static void append(struct captured *c, uint64_t cap, const void *from, uint64_t 
   c->bytes += n;
 }
 
-/* An array of pointers and sizes, all inside the memory, or NULL. One call handles at most MOST_VECTORS of them. */
+/* An array of pointers and sizes, all inside the memory, or NULL. One call handles at most MAX_VECTORS of them. */
 static const uint8_t *pieces(const struct guest *g, const uint32_t *a, uint32_t *count) {
-  *count = (uint32_t)smaller(a[2], MOST_VECTORS);
+  *count = (uint32_t)smaller(a[2], MAX_VECTORS);
   const uint8_t *v = at(g, a[1], 8ull * *count);
   for (uint32_t i = 0; v && i < *count; i++) if (!at(g, u32(v + 8 * i), u32(v + 8 * i + 4))) return NULL;
   return v;
@@ -76,9 +76,9 @@ static int clock_res_get(struct guest *g, const uint32_t *a) { return put_time(g
 /* Sleep until the first clock fires. Streams are always ready. */
 static int poll_oneoff(struct guest *g, const uint32_t *a) {
   uint32_t from = a[0], to = a[1], count = a[2], fired = 0;
-  uint64_t delay[MOST_SUBSCRIPTIONS], wait = UINT64_MAX;
-  if (!count || count > MOST_SUBSCRIPTIONS) return INVAL;
-  uint8_t *out = at(g, to, (uint64_t)count * EVENT), block[MOST_SUBSCRIPTIONS * SUBSCRIPTION];
+  uint64_t delay[MAX_SUBSCRIPTIONS], wait = UINT64_MAX;
+  if (!count || count > MAX_SUBSCRIPTIONS) return INVAL;
+  uint8_t *out = at(g, to, (uint64_t)count * EVENT), block[MAX_SUBSCRIPTIONS * SUBSCRIPTION];
   const uint8_t *in = at(g, from, (uint64_t)count * SUBSCRIPTION);
   if (!out || !in) return FAULT;
   memcpy(block, in, (size_t)count * SUBSCRIPTION);
@@ -134,10 +134,10 @@ static char *utf8(uint32_t c, char *to) {
 }
 
 /* Copy the string at `from` to `to`; returns its end, or NULL if it is outside the memory. AssemblyScript's strings are UTF-16, preceded
-   by their size. At most MOST_TEXT bytes are read. */
+   by their size. At most MAX_TEXT bytes are read. */
 static char *read_text(const struct guest *g, uint32_t from, char *to) {
   const uint8_t *size = from >= 4 ? at(g, from - 4, 4) : NULL;
-  uint32_t left = size ? (uint32_t)smaller(u32(size), MOST_TEXT) : 0;
+  uint32_t left = size ? (uint32_t)smaller(u32(size), MAX_TEXT) : 0;
   const uint8_t *text = size ? at(g, from, left) : NULL;
   if (!text) return from ? NULL : to;
   for (uint32_t used; left; text += used, left -= used) to = utf8(character(text, left, &used), to);
@@ -146,7 +146,7 @@ static char *read_text(const struct guest *g, uint32_t from, char *to) {
 
 /* The guest traps right after the call. */
 static int aborted(struct guest *g, const uint32_t *a) {
-  char text[4 * MOST_TEXT + 64], *end = read_text(g, a[0], text); /* a unit of two bytes becomes at most three */
+  char text[4 * MAX_TEXT + 64], *end = read_text(g, a[0], text); /* a unit of two bytes becomes at most three */
   if (end) end = read_text(g, a[1], stpcpy(end, " at "));
   if (end) end += sprintf(end, ":%u:%u", a[2], a[3]);
   else end = stpcpy(text, "abort");

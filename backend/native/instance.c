@@ -4,7 +4,7 @@
 #include "instance.h"
 
 #define PAUSE_NS 10000000u
-enum { STORE_INSTANCES = 6, STORE_TABLES = 8, STORE_MEMORIES = 6, OWN_BYTES = 2 << 20, HUGE_BYTES = 8 << 20 };
+enum { STORE_INSTANCES = 6, STORE_TABLES = 8, STORE_MEMORIES = 6, ADAPTER_MEMORY_BYTES = 2 << 20, HUGE_BYTES = 8 << 20 };
 
 int32_t instance_arm(struct core_call *c, struct core_instance *b) {
   uint64_t ticks = engines_ticks_until(c->deadline_ns, now_ns());
@@ -69,7 +69,7 @@ static int32_t instantiate(struct core_call *c, struct core_instance *b, const s
     for (uint32_t i = 0; i < n; i++, link++)
       if (!p_wasmtime_instance_export_get(b->context, &made[link->module], plan_at(p, link->name.at), link->name.bytes, &imports[i]))
         return fail(c, INTERNAL, "the plan links a missing export");
-    if (m == p->modules - 2) limit(b, greater(p->max_memory, OWN_BYTES)); /* the bridge has the adapter's memory */
+    if (m == p->modules - 2) limit(b, greater(p->max_memory, ADAPTER_MEMORY_BYTES)); /* the bridge has the adapter's memory */
     error = p_wasmtime_instance_new(b->context, code->module[m], imports, n, &made[m], &trap);
   }
   limit(b, p->max_memory);

@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #define WITHIN_NS 120000000000ull
-#define LARGEST (512u << 20)
+#define MAX_RESPONSE_BYTES (512u << 20)
 #define ADVICE "PORTALIS_PYTHON names a Python with wasmtime and numpy"
 
 extern char **environ;
@@ -111,7 +111,8 @@ static bool transfer(bool sending, void *data, size_t bytes, uint64_t deadline) 
 static bool exchange(const char *request, size_t bytes, struct plan_response *a, uint64_t deadline) {
   uint32_t size = (uint32_t)bytes;
   bool good = transfer(true, &size, sizeof size, deadline) && transfer(true, (void *)request, bytes, deadline) &&
-              transfer(false, a, offsetof(struct plan_response, text), deadline) && a->bytes <= LARGEST && (a->text = malloc(a->bytes + 1)) &&
+              transfer(false, a, offsetof(struct plan_response, text), deadline) && a->bytes <= MAX_RESPONSE_BYTES &&
+              (a->text = malloc(a->bytes + 1)) &&
               transfer(false, a->text, a->bytes, deadline);
   if (good) a->text[a->bytes] = 0;
   else free(a->text);

@@ -4,7 +4,7 @@
 #include <stdarg.h>
 #include <unistd.h>
 
-enum { MOST_LINES = 1000 }; /* maximum number of lines of a model's guests per second */
+enum { MAX_LINES = 1000 }; /* maximum number of lines of a model's guests per second */
 
 #define FORMAT(text, format) do { \
     va_list arguments; \
@@ -91,10 +91,10 @@ static void report_dropped(struct model *m) {
   m->dropped = 0;
 }
 
-/* Log at most MOST_LINES per second, and count the others. */
+/* Log at most MAX_LINES per second, and count the others. */
 static void say_line(struct model *m, int stream, const char *text, size_t bytes) {
   char line[TEXT_LINE];
-  if (m->lines++ >= MOST_LINES) { m->dropped++; return; }
+  if (m->lines++ >= MAX_LINES) { m->dropped++; return; }
   text_line(text, bytes, line);
   log_f(LOG_INFO, "wasm model %s: %s: %s", m->name, stream == STDERR ? "stderr" : "stdout", line);
 }
@@ -107,7 +107,7 @@ void report_output(void *data, int stream, const char *text, size_t bytes) {
   char more[256];
   HOLD(&m->lock);
   if (second != m->second) { report_dropped(m); m->lines = 0; m->second = second; }
-  bool was_full = m->lines >= MOST_LINES;
+  bool was_full = m->lines >= MAX_LINES;
   if (!text) {
     snprintf(more, sizeof more, "... %zu more bytes were dropped (%s is %lu)", bytes, plan_at(p, p->raise_output.at), p->max_output);
     say_line(m, stream, more, strlen(more));

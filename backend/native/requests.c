@@ -5,8 +5,8 @@
 #include <sched.h>
 
 #define INVALID(...) error_f(ERROR_INVALID_ARG, __VA_ARGS__)
-#define SHORTEST_NS 10000000u                      /* minimum length of a try */
-enum { TRIES = 4, MOST_THREADS = 64, ALONE = -1 }; /* TRIES: all short tries together take 1/TRIES of a time limit */
+#define MIN_TRY_NS 10000000u                      /* minimum length of a try */
+enum { TRIES = 4, MAX_THREADS = 64, ALONE = -1 }; /* TRIES: all short tries together take 1/TRIES of a time limit */
 
 struct copy { struct copy *next; uint64_t data[]; }; /* a copy of an input in GPU memory */
 
@@ -366,10 +366,10 @@ static void *run_some_late(void *data) {
    ones. */
 static void run_late(struct batch *b, struct job **jobs, uint32_t count) {
   struct late l = {b, jobs, count, 0};
-  pthread_t threads[MOST_THREADS];
+  pthread_t threads[MAX_THREADS];
   cpu_set_t cpus;
   bool alone = b->plan->flags & STATEFUL || sched_getaffinity(0, sizeof cpus, &cpus);
-  uint64_t started = 0, most = smaller(alone ? 1 : (uint64_t)CPU_COUNT(&cpus), smaller(count, MOST_THREADS));
+  uint64_t started = 0, most = smaller(alone ? 1 : (uint64_t)CPU_COUNT(&cpus), smaller(count, MAX_THREADS));
   while (started + 1 < most && !pthread_create(&threads[started], NULL, run_some_late, &l)) started++;
   run_some_late(&l);
   while (started) pthread_join(threads[--started], NULL);
@@ -397,7 +397,7 @@ static void run_groups(struct batch *b, struct job **queue, uint32_t count, stru
     Error *gone = g && !first->next ? outlived(b, first) : NULL;
     if (gone) { send_error(b, first, gone); continue; }
     uint64_t whole = first->timeout_ns, began = now_ns();
-    uint64_t limit = tries ? smaller(whole, greater(SHORTEST_NS, tries_ns / (count - g))) : whole;
+    uint64_t limit = tries ? smaller(whole, greater(MIN_TRY_NS, tries_ns / (count - g))) : whole;
     int32_t kind = run(b, first, limit, &c);
     if (tries) tries_ns -= smaller(tries_ns, now_ns() - began);
     else if (kind == CORE_TIMEOUT) { tries = true; tries_ns = whole / TRIES; }

@@ -177,7 +177,7 @@ static void no_memory(void) {
 
 /* ---- an adapter that lies ---- */
 
-enum { UNWRITTEN = 0xA5, MOST_LOOKED_AT = 1 << 20 };
+enum { UNWRITTEN = 0xA5, MAX_LOOKED_AT = 1 << 20 };
 
 /* Ends a call with outputs of other sizes than were expected, in memory of exactly those. Each byte of it is written, or the call fails. */
 static int32_t finish_exactly(struct tried *t, uint32_t outputs, int32_t kind) {
@@ -186,7 +186,7 @@ static int32_t finish_exactly(struct tried *t, uint32_t outputs, int32_t kind) {
   for (uint32_t i = 0; kind == CORE_OPEN && i < outputs; i++) {
     struct core_tensor *out = &t->call.out[i];
     out->pieces = 0;
-    if (out->bytes > MOST_LOOKED_AT) continue; /* nobody has so much */
+    if (out->bytes > MAX_LOOKED_AT) continue; /* nobody has so much */
     buffers[i] = malloc(out->bytes + !out->bytes);
     memset(buffers[i], UNWRITTEN, out->bytes);
     pieces[i] = (struct core_piece){buffers[i], out->bytes};

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FAKE_MAGIC = 0x0b1ec7, MOST_KINDS = 24 };
+enum { FAKE_MAGIC = 0x0b1ec7, MAX_KINDS = 24 };
 
 #define CHECK(condition, ...) \
   do { \

@@ -223,7 +223,7 @@ Error *TRITONBACKEND_ResponseOutput(Response *r, Output **made, const char *name
   IS(r, A_RESPONSE);
   *made = NULL;
   MAY_FAIL;
-  CHECK(r->outputs < MOST_OUTPUTS && rank <= 20, "an output too many");
+  CHECK(r->outputs < MAX_OUTPUTS && rank <= 20, "an output too many");
   Output *o = &r->output[r->outputs++];
   snprintf(o->name, sizeof o->name, "%s", name);
   memcpy(o->shape, shape, rank * sizeof *shape);

@@ -8,7 +8,7 @@
 #include "fake.h"
 
 enum { AN_ERROR, A_MESSAGE, A_PARAMETER, A_FAMILY, A_METRIC, A_RESPONSE, A_REQUEST, TRITON_KINDS };
-enum { MOST_BUFFERS = 4, MOST_INPUTS = 4, MOST_OUTPUTS = 4, MOST_PARAMETERS = 4 };
+enum { MAX_BUFFERS = 4, MAX_INPUTS = 4, MAX_OUTPUTS = 4, MAX_PARAMETERS = 4 };
 enum { UNWRITTEN = 0xA5 }; /* what a new buffer is filled with */
 
 struct TRITONBACKEND_Backend { const char *location; };
@@ -22,15 +22,15 @@ struct TRITONBACKEND_Model {
 struct TRITONBACKEND_ModelInstance { Model *model; void *state; uint64_t batches; };
 
 struct fake_buffer { uint8_t *data; uint64_t bytes; int memory; };
-struct TRITONBACKEND_Input { const char *name; int dtype; int64_t shape[8]; uint32_t rank; uint64_t bytes; uint32_t buffers; struct fake_buffer buffer[MOST_BUFFERS]; int64_t device; };
+struct TRITONBACKEND_Input { const char *name; int dtype; int64_t shape[8]; uint32_t rank; uint64_t bytes; uint32_t buffers; struct fake_buffer buffer[MAX_BUFFERS]; int64_t device; };
 struct TRITONBACKEND_Output { char name[32]; int64_t shape[20]; uint32_t rank; uint8_t *data; uint64_t bytes; int dtype; };
 struct fake_parameter { const char *key; int type; const void *value; };
 struct TRITONBACKEND_Request {
   struct object object;
   uint32_t inputs, outputs, parameters;
-  struct TRITONBACKEND_Input input[MOST_INPUTS];
-  const char *output[MOST_OUTPUTS];
-  struct fake_parameter parameter[MOST_PARAMETERS];
+  struct TRITONBACKEND_Input input[MAX_INPUTS];
+  const char *output[MAX_OUTPUTS];
+  struct fake_parameter parameter[MAX_PARAMETERS];
   bool cancelled;
   uint64_t timeout_us;
   /* what came of it */
@@ -39,9 +39,9 @@ struct TRITONBACKEND_Request {
   int code;                                /* of the error, or -1 */
   char message[5000];
   uint32_t results;
-  struct TRITONBACKEND_Output result[MOST_OUTPUTS];
+  struct TRITONBACKEND_Output result[MAX_OUTPUTS];
 };
-struct TRITONBACKEND_Response { struct object object; Request *request; uint32_t outputs; struct TRITONBACKEND_Output output[MOST_OUTPUTS]; };
+struct TRITONBACKEND_Response { struct object object; Request *request; uint32_t outputs; struct TRITONBACKEND_Output output[MAX_OUTPUTS]; };
 
 struct fake_triton {
   struct counter counters[TRITON_KINDS];

@@ -20,7 +20,7 @@ SEEDS = Path(__file__).parent / "seeds"
 CORPUS = ROOT / "build" / "fuzz"
 LONGEST = {"plan": 4096, "adapter": 512}
 """The fuzzers, and of how many bytes their inputs are at most."""
-MOST_SEEDS, MOST_SEED_BYTES = 64, 32 << 10  # of each
+MAX_SEEDS, MAX_SEED_BYTES = 64, 32 << 10  # of each
 
 
 def command(folder: Path, name: str, *options: str) -> list[str]:
@@ -59,9 +59,9 @@ def _minimise(folder: Path, name: str, corpus: Path) -> None:
     (SEEDS / name).mkdir(parents=True)
     run = command(folder, name, "-merge=1", str(SEEDS / name), str(corpus))
     subprocess.run(run, env=build.environment(), check=True)
-    count, left = 0, MOST_SEED_BYTES
+    count, left = 0, MAX_SEED_BYTES
     for seed in sorted((SEEDS / name).iterdir(), key=lambda path: (-path.stat().st_size, path.name)):
-        if count == MOST_SEEDS or seed.stat().st_size > left:
+        if count == MAX_SEEDS or seed.stat().st_size > left:
             seed.unlink()
             continue
         count, left = count + 1, left - seed.stat().st_size

@@ -4,9 +4,9 @@
 
 #include "fake_wasmtime.h"
 
-enum { MOST_LIES = 6 };
+enum { MAX_LIES = 6 };
 struct lie { int function; uint32_t at, bytes; uint64_t value; };
-static struct lie lies[MOST_LIES];
+static struct lie lies[MAX_LIES];
 static uint32_t lie_count;
 enum { THE_STATUS = sizeof(struct control) }; /* instead of a place in the control block */
 
@@ -35,7 +35,7 @@ static uint64_t chance(uint64_t below) {
 /* Some lies about a call with so many tensors. */
 static inline void some_lies(uint32_t tensors) {
   uint32_t words = (uint32_t)(offsetof(struct control, t) + tensors * sizeof(struct tensor)) / 4;
-  lie_count = 1 + (uint32_t)chance(MOST_LIES);
+  lie_count = 1 + (uint32_t)chance(MAX_LIES);
   for (uint32_t k = 0; k < lie_count; k++) {
     uint32_t at = 4 * (uint32_t)chance(words + 1);
     if (chance(2)) at = (uint32_t)(offsetof(struct control, t) + chance(tensors) * sizeof(struct tensor) + 4 * chance(10));

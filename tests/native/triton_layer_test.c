@@ -13,7 +13,7 @@ static Backend backend;
 
 /* ---- requests ---- */
 
-enum { ROW = 24, AN_INT8 = 6, MOST_REQUESTS = 40 };
+enum { ROW = 24, AN_INT8 = 6, MAX_REQUESTS = 40 };
 
 static Request *request_new(void) {
   Request *r = object_new(fake_triton.counters, A_REQUEST, sizeof *r);
@@ -80,8 +80,8 @@ static Request *run(ModelInstance *instance, Request *r) {
 
 /* ---- models ---- */
 
-enum { MOST_INSTANCES_HERE = 2 };
-struct served { Model model; ModelInstance instance[MOST_INSTANCES_HERE]; char folder[64]; bool loaded; };
+enum { MAX_INSTANCES_HERE = 2 };
+struct served { Model model; ModelInstance instance[MAX_INSTANCES_HERE]; char folder[64]; bool loaded; };
 
 /* As a server loads a model: where something fails, all that was begun is finalised. */
 static Error *load(struct served *s, const char *name) {
@@ -89,7 +89,7 @@ static Error *load(struct served *s, const char *name) {
   snprintf(s->folder, sizeof s->folder, "/models/%s", name);
   s->model = (struct TRITONBACKEND_Model){&backend, name, s->folder, "{\"name\": \"model\"}", true, NULL, ""};
   Error *error = TRITONBACKEND_ModelInitialize(&s->model);
-  for (int i = 0; i < MOST_INSTANCES_HERE && !error; i++) {
+  for (int i = 0; i < MAX_INSTANCES_HERE && !error; i++) {
     s->instance[i].model = &s->model;
     error = TRITONBACKEND_ModelInstanceInitialize(&s->instance[i]);
   }
@@ -97,7 +97,7 @@ static Error *load(struct served *s, const char *name) {
   return error;
 }
 static void unload(struct served *s) {
-  for (int i = 0; i < MOST_INSTANCES_HERE; i++) {
+  for (int i = 0; i < MAX_INSTANCES_HERE; i++) {
     Error *error = s->instance[i].model ? TRITONBACKEND_ModelInstanceFinalize(&s->instance[i]) : NULL;
     if (error) TRITONSERVER_ErrorDelete(error);
   }
@@ -127,7 +127,7 @@ static void check_still_works(void) {
 /* ---- one life ---- */
 
 static void batch_of(ModelInstance *instance, const char *acts, uint64_t timeout_us, uint32_t cancelled) {
-  Request *requests[MOST_REQUESTS];
+  Request *requests[MAX_REQUESTS];
   uint32_t count = (uint32_t)strlen(acts);
   for (uint32_t i = 0; i < count; i++) {
     requests[i] = a_request(1 + i % 3, acts[i] == '.' ? 0 : acts[i], 1 + i % 3);
@@ -454,7 +454,7 @@ static void *serve_often(void *data) {
   static const char acts[] = {0, 0, 0, DOES_TRAP, DOES_WRITE, DOES_STATUS};
   uintptr_t number = (uintptr_t)data;
   for (uint32_t k = 0; k < 60; k++) {
-    if (number < MOST_INSTANCES_HERE) request_free(run(&shared.instance[number], a_request(1 + k % 4, acts[k % sizeof acts], 1 + k % 3)));
+    if (number < MAX_INSTANCES_HERE) request_free(run(&shared.instance[number], a_request(1 + k % 4, acts[k % sizeof acts], 1 + k % 3)));
     else {
       struct served s;
       Error *error = load(&s, k % 2 ? "pair" : "kept");
