@@ -72,7 +72,7 @@ def next_program_answers() -> None:
         ("(loop $l (br $l))", "", GuestTimeout, "time limit of 0.1 s"),
         ("(call $end)", "", Trap, "call stack exhausted"),
         ("(drop (i32.load (i32.const -1)))", "", Trap, "out of bounds memory access"),
-        ("(call $exit (i32.const 3))", EXIT, GuestError, "exit code 3"),
+        ("(call $exit (i32.const 3))", EXIT, GuestError, "exited with code 3"),
     ],
     ids=["trap", "timeout", "stack overflow", "memory fault", "proc_exit"],
 )
