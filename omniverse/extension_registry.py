@@ -25,7 +25,7 @@ from typing import Any
 
 import tomlkit
 
-from ..output.zips import ZipMember, write_zip
+from ..output.zips import EARLIEST_EPOCH, ZipMember, write_zip
 from .extension_toml import CONFIG
 
 VERSION = PurePosixPath("v2")
@@ -34,7 +34,6 @@ _DISPLAYED = ("title", "category", "authors", "repository", "keywords", "preview
 _IMAGES = ("preview_image", "icon")
 _TEXTS = ("readme", "changelog")
 _LEVEL = 6  # with wheels in the archive, level 9 takes twice as long and saves 1 %
-_EPOCH = 315_532_800  # 1980, the earliest time that a ZIP can store
 
 
 def write_registry(
@@ -121,7 +120,7 @@ def write_extension_zip(folder: Path, target: Path) -> None:
     The extension's files are at the root of the archive. The same files result in the same bytes.
     """
     with target.open("xb") as file:
-        write_zip(file, _members(folder), epoch=_EPOCH, level=_LEVEL)
+        write_zip(file, _members(folder), epoch=EARLIEST_EPOCH, level=_LEVEL)
 
 
 def _members(folder: Path) -> Iterator[ZipMember]:

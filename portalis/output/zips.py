@@ -16,7 +16,8 @@ from typing import BinaryIO, Protocol
 
 CHUNK = 1 << 20
 # ZIP times have no zone, a resolution of two seconds, and a range from 1980 to 2107
-_FIRST, _LAST = (1980, 1, 1, 0, 0, 0), (2107, 12, 31, 23, 59, 58)
+EARLIEST_EPOCH = 315_532_800  # 1980, in seconds since 1970
+_LAST = (2107, 12, 31, 23, 59, 58)
 _UNIX = 3
 
 
@@ -85,7 +86,7 @@ def write_zip(
 
 
 def _header(name: str, epoch: int, mode: int) -> zipfile.ZipInfo:
-    info = zipfile.ZipInfo(name, min(max(time.gmtime(epoch)[:6], _FIRST), _LAST))
+    info = zipfile.ZipInfo(name, min(time.gmtime(max(epoch, EARLIEST_EPOCH))[:6], _LAST))
     info.create_system = _UNIX
     info.external_attr = mode << 16
     return info
