@@ -270,16 +270,16 @@ def test_the_header_works_with_a_c_library_and_its_malloc(tmp_path: Path) -> Non
         run(*command, "-I", GUEST / "c", unit, "-o", folder / "sorted.wasm")
         return folder / "sorted.wasm"
 
-    said: list[str] = []
+    lines: list[str] = []
     program = Program.load(
-        built("c", "sorted", build), isolation="instance", on_output=lambda _, line: said.append(line)
+        built("c", "sorted", build), isolation="instance", on_output=lambda _, line: lines.append(line)
     )
     x = np.random.default_rng(0).random(1000).astype(F32)
     sizes = []
     for _ in range(300):
         np.testing.assert_array_equal(program.run({"x": x})["y"], np.sort(x))
         sizes.append(program.stats.memory_high_water_bytes)
-    assert said == ["sorted 1000"] * 300
+    assert lines == ["sorted 1000"] * 300
     assert sizes[10] == sizes[-1]
 
 
