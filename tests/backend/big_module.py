@@ -59,7 +59,7 @@ def big_module(size_bytes: int) -> bytes:
     """A valid module of about `size_bytes`, always the same one, whose export ``f(f32) -> f32`` doubles its
     argument.
 
-    Nobody calls its other functions, but they are compiled like any.
+    Its other functions are never called, but they are compiled too.
     """
     rng = random.Random(20261123)
     statements = [_statement(rng) for _ in range(4096)]

@@ -1,4 +1,4 @@
-"""Guests in WebAssembly text, hostile ones included, for the tests of the runtime."""
+"""Guests in WebAssembly text, including hostile ones, for the tests of the runtime."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def without_names(module: bytes) -> bytes:
 
 
 def named(module: bytes, functions: Mapping[int, str]) -> bytes:
-    """`module` with other names for its functions, by their index."""
+    """`module` with different names for its functions, by index."""
     return without_names(module) + emit.name_section("m", dict(functions))
 
 

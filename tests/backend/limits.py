@@ -1,4 +1,4 @@
-"""Time limits for guests that never end, where good requests have to be answered within the same limit."""
+"""Time limits for guests that never end, if good requests must be served within the same limit."""
 
 from __future__ import annotations
 

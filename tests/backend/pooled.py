@@ -1,4 +1,4 @@
-"""Engines with a pool of memories, as the executor core makes them: what such an engine refuses must be refused before."""
+"""Engines with a pool of memories, as in the native core. Modules that such an engine rejects must be rejected earlier."""
 
 from __future__ import annotations
 

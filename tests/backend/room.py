@@ -1,4 +1,4 @@
-"""Takes the room for instances that a process has: the slots of its pool, or its whole address space."""
+"""Exhausts a process's capacity for instances: the slots of its pool, or its address space."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.backend.guests import tensor
 
 MORE_THAN_THE_POOL = 70
 X = {"x": np.ones((1, 4), np.float32)}
-# y[0] is how many calls this instance has had
+# y[0] is the number of calls of this instance
 COUNTING = guests.dlpack(
     """(global.set $calls (f32.add (global.get $calls) (f32.const 1)))
     (f32.store (i32.load (local.get $in)) (global.get $calls))"""
@@ -37,7 +37,7 @@ def answer(program: Program) -> list[float]:
 
 @contextlib.contextmanager
 def slots_taken(count: int = MORE_THAN_THE_POOL) -> Iterator[None]:
-    """Keeps `count` instances that cannot be evicted, because their programs are stateful."""
+    """Keep `count` instances that cannot be evicted, because their programs are stateful."""
     programs = [Program.load(COUNTING, isolation="instance") for _ in range(count)]
     try:
         for program in programs:
@@ -50,7 +50,7 @@ def slots_taken(count: int = MORE_THAN_THE_POOL) -> Iterator[None]:
 
 @contextlib.contextmanager
 def address_space_taken() -> Iterator[None]:
-    """No memory of a guest finds address space in this process; what it holds already, it keeps."""
+    """Make address space for memories of guests unavailable in this process; existing memories are kept."""
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + _TOO_LITTLE, hard))
@@ -62,6 +62,6 @@ def address_space_taken() -> Iterator[None]:
 
 @contextlib.contextmanager
 def no_room() -> Iterator[None]:
-    """No instance can be made in this process."""
+    """Make the creation of instances fail in this process."""
     with slots_taken(), address_space_taken():
         yield

@@ -1,4 +1,4 @@
-"""Counts the instances of one test, each of which is a wasmtime store: those of earlier tests are freed at any moment."""
+"""Counts the instances (wasmtime stores) of one test. Those of earlier tests can be freed at any time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.running.garbage import wait_collected
 
 
 class New:
-    """The stores that were made since this object was."""
+    """The stores created since the creation of this object."""
 
     def __init__(self) -> None:
         self._before = weakref.WeakSet(store._live)
@@ -19,10 +19,10 @@ class New:
         return len(store._live - self._before)
 
     def go_down_to(self, most: int) -> None:
-        """Fail unless at most `most` of them are left once garbage is collected."""
+        """Fail unless at most `most` stores remain after a garbage collection."""
         wait_collected(lambda: len(self) <= most, lambda: f"{len(self)} stores are left, not {most}")
 
 
 def new(executor: str) -> New | cores.Instances:
-    """The instances of `executor` that were made since then."""
+    """A counter of the instances that `executor` creates from now on."""
     return cores.Instances() if executor == "core" else New()

@@ -1,4 +1,4 @@
-"""Guests that loop, trap, overflow, flood or grow: each is an error of its own call, in time, and nothing leaks."""
+"""Guests that loop, trap, overflow, flood or grow: each is an error of its own call, in time, without leaks."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ZERO = {"x": np.zeros(1, np.float32)}
 
 
 def when_asked(code: str, more: str = "") -> bytes:
-    """A guest that does `code` where x[0] is not 0, and returns its input else."""
+    """A guest that runs `code` if x[0] is not 0, and returns its input otherwise."""
     body = f"(if (f32.ne (f32.load (i32.load (local.get $in))) (f32.const 0)) (then {code})) {guests.ECHO_BODY}"
     return guests.dlpack(body, inputs=[tensor("x")], outputs=[tensor("y")], more=more)
 
@@ -150,7 +150,7 @@ def test_output_is_forwarded_line_by_line(isolation: str) -> None:
     assert seen == [("stdout", "line é")] * 6
 
 
-def test_a_flood_of_output_is_cut_and_counted() -> None:
+def test_excessive_output_is_truncated_and_counted() -> None:
     seen: list[str] = []
     program = Program.load(
         flooding(20_000), on_output=lambda _, line: seen.append(line), limits=Limits(max_output_bytes=800)
@@ -159,11 +159,11 @@ def test_a_flood_of_output_is_cut_and_counted() -> None:
     assert len(seen) == 101 and seen[-1] == "... 159200 more bytes were dropped (Limits.max_output_bytes is 800)"
 
 
-def test_output_goes_nowhere_without_a_listener() -> None:
+def test_output_is_discarded_without_a_listener() -> None:
     assert Program.load(flooding(3)).run(ONE)["y"].tolist() == [1]
 
 
-def test_imports_that_nobody_provides_are_all_listed() -> None:
+def test_all_missing_imports_are_listed() -> None:
     text = """(module (import "env" "gpu_matmul" (func)) (import "wasi_snapshot_preview1" "fd_write" (func (param i32 i32 i32 i32) (result i32)))
       (import "js" "mem" (memory 1)) (func (export "f") (param f32) (result f32) (local.get 0)))"""
     declared = {"entry": "f", "convention": "elementwise"}
@@ -214,9 +214,9 @@ def test_leaving_by_proc_exit_is_an_error_of_a_model() -> None:
         program.run(ONE)
 
 
-def test_thousands_of_good_and_bad_calls_leave_memory_threads_and_instances_flat(executor: str) -> None:
+def test_thousands_of_calls_leave_memory_threads_and_instances_constant(executor: str) -> None:
     new = stores.new(executor)
-    many = 10_000 if executor == "core" else 2_000  # where an instance takes a millisecond to make
+    many = 10_000 if executor == "core" else 2_000  # if creating an instance takes a millisecond
     moods = when_asked("unreachable")
     programs = [Program.load(moods, isolation=i) for i in ISOLATIONS] + [Program.load(flooding(1))]
     wrong = {"x": np.zeros((1, 1), np.float32)}
@@ -235,7 +235,7 @@ def test_thousands_of_good_and_bad_calls_leave_memory_threads_and_instances_flat
     run(many)
     gc.collect()
     assert resident_bytes() - before < 8 << 20
-    assert threading.active_count() <= threads  # one of an earlier test may have ended
+    assert threading.active_count() <= threads  # a thread of an earlier test can have ended
     new.go_down_to(kept + 2)
 
 
@@ -277,7 +277,7 @@ def test_an_initialize_of_another_type_is_rejected(initialize: str, message: str
         Program.load(guests.wasm(guests.ADD.rstrip()[:-1] + initialize + ")"))
 
 
-def test_an_interface_made_elsewhere_is_checked_against_the_module_too() -> None:
+def test_an_interface_built_by_the_caller_is_checked_against_the_module() -> None:
     interface = Program.load(guests.wasm(guests.ADD)).interface
     odd = '(func (export "_initialize") (result i64 i64 i64 i64 i64 i64) unreachable)'
     with pytest.raises(InterfaceError, match=r"'_initialize' must be a function \(\) -> \(\)"):
@@ -294,7 +294,7 @@ def test_an_interface_made_elsewhere_is_checked_against_the_module_too() -> None
         '{"entry": "double", "convention": "gufunc", "signature": "(\u00b2)->(n)"}',
     ],
 )
-def test_a_hostile_section_is_an_error_and_soon(section: str) -> None:
+def test_a_hostile_section_is_an_error_within_bounded_time(section: str) -> None:
     payload = b"\x08portalis" + section.encode()
     module = bytes(wasmtime.wat2wasm(guests.DOUBLE)) + emit.section(0, payload)
     with pytest.raises(WasmError):

@@ -66,7 +66,7 @@ TOOLS: Mapping[str, tuple[SettingNames, str, Setting]] = {
 
 @dataclass(frozen=True)
 class Case:
-    """A module that does not work under `limit` set to `low`, and does under a higher one."""
+    """A module that fails with `limit` set to `low`, and runs with a higher limit."""
 
     module: bytes
     inputs: Mapping[str, np.ndarray]
@@ -75,7 +75,7 @@ class Case:
 
     @property
     def limits(self) -> Limits:
-        """The limits with the low one."""
+        """The default limits with the low one."""
         return Limits(**{self.limit: self.low})  # type: ignore[arg-type]
 
 
@@ -88,7 +88,7 @@ def _busy(turns: int) -> bytes:
 
 
 def _large() -> bytes:
-    """A module that is compiled in a process of its own."""
+    """A module that is compiled in a separate process."""
     others = " ".join(f"(func (result i32) (i32.const {i}))" for i in range(500))
     return bytes(wasmtime.wat2wasm(f'(module {others} (func (export "f") (param f32) (result f32) (local.get 0)))'))
 
@@ -132,7 +132,7 @@ CASES = {
 
 
 def outcome(case: Case, limits: Limits, setting_names: SettingNames) -> str:
-    """The error of loading and running the module, "" where it answers."""
+    """The error message of loading and running the module; "" if it succeeds."""
     try:
         with Program.load(case.module, limits=limits, cache=None, setting_names=setting_names) as program:
             program.run(case.inputs)
@@ -163,7 +163,7 @@ def test_every_limit_has_a_name_in_every_tool() -> None:
 
 
 @pytest.mark.parametrize("tool", TOOLS)
-def test_a_request_that_asked_for_less_time_is_not_advised_to_raise_the_limit(tool: str) -> None:
+def test_a_request_with_a_shorter_time_limit_is_not_advised_to_raise_the_models_limit(tool: str) -> None:
     with Program.load(CASES["time"].module, limits=Limits(timeout_s=60), setting_names=TOOLS[tool][0]) as program:
         with pytest.raises(GuestTimeout) as caught:
             program.run(ONE, timeout_s=0.005)
@@ -174,7 +174,7 @@ def test_a_request_that_asked_for_less_time_is_not_advised_to_raise_the_limit(to
 
 
 @pytest.mark.parametrize("tool", TOOLS)
-def test_trusting_a_module_is_advised_where_the_tool_can(tool: str) -> None:
+def test_trusting_a_module_is_suggested_if_the_tool_supports_it(tool: str) -> None:
     setting_names = TOOLS[tool][0]
     message = outcome(CASES["time of compiling"], CASES["time of compiling"].limits, setting_names)
     assert (" if its author is trusted" in message) == (tool in ("python", "triton", "spec"))

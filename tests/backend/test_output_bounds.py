@@ -1,4 +1,4 @@
-"""Outputs of a guest cost the host a bounded amount: bytes, elements, lines, and time under the call's deadline."""
+"""Outputs of a guest are bounded: bytes, elements, lines, and the time of the host within the call's deadline."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def _the_same_process_serves_on() -> Any:
 
 
 @pytest.mark.parametrize("element", [b"", b"ab"])
-def test_elements_without_number_are_rejected_before_they_are_made(element: bytes) -> None:
+def test_too_many_elements_are_rejected_before_they_are_created(element: bytes) -> None:
     program = Program.load(bytes_flood(32, element))
     began = time.process_time()
     with pytest.raises(
         GuestError, match=r"output 'y' has more than 1048576 elements, its limit \(raise Limits.max_bytes_elements"
     ):
         program.run(X)
-    assert time.process_time() - began < 10  # all of them take twenty times as long
+    assert time.process_time() - began < 10  # reading all of them takes twenty times as long
 
 
 @pytest.mark.parametrize("isolation", ISOLATIONS)
@@ -47,12 +47,12 @@ def test_reading_bytes_ends_at_the_deadline_of_the_call(isolation: str, borrow: 
         assert time.process_time() - began < 3  # to the end it takes 8 s
         assert program.stats.timeouts == 1
         if f"reading the outputs took longer than its time limit of {limit_s:g} s" in str(error):
-            break  # else the guest itself was late
+            break  # otherwise the guest itself was late
     else:
         pytest.fail(str(error))
 
 
-def test_reading_bytes_on_the_fast_path_has_the_deadline_of_its_own_call() -> None:
+def test_reading_bytes_on_the_fast_path_ends_at_the_deadline_of_the_current_call() -> None:
     program = Program.load(bytes_flood(1), isolation="instance")
     for _ in range(3):
         (answer,) = program.run_batch([X], borrow=True)
@@ -74,7 +74,7 @@ def known(elements: int, declared: tuple[int, ...], logical: tuple[int, ...] | N
 
 
 @pytest.mark.parametrize(("declared", "logical"), [((-1,), (3,)), ((3,), None), ((-1, 3), (1, 3))])
-def test_more_elements_than_the_shape_has_are_not_made_at_all(
+def test_elements_beyond_the_shape_are_not_created(
     declared: tuple[int, ...], logical: tuple[int, ...] | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def none(*_: object) -> None:
@@ -95,7 +95,7 @@ def test_a_shape_of_more_elements_than_the_limit_is_named() -> None:
 
 @pytest.mark.parametrize("isolation", ISOLATIONS)
 def test_the_bytes_of_all_outputs_together_have_a_limit(isolation: str) -> None:
-    # three outputs that are the same memory
+    # three outputs in the same memory
     one = """(i32.store offset={0} (local.get $out) (i32.const 65536)) (i32.store offset={1} (local.get $out) (i32.const 1))
       (i32.store offset={2} (local.get $out) (i32.const 64))"""
     body = "(drop (memory.grow (i32.const 20))) (i64.store (i32.const 64) (i64.const 1000000))"
@@ -111,7 +111,7 @@ def test_the_bytes_of_all_outputs_together_have_a_limit(isolation: str) -> None:
         Program.load(module, limits=Limits(max_tensor_bytes=2_999_999), isolation=isolation).run(X)
 
 
-def test_lines_of_the_log_have_a_limit_as_bytes_have() -> None:
+def test_lines_of_the_log_are_limited() -> None:
     body = f"""(memory.fill (i32.const 65536) (i32.const 10) (i32.const 60000))
       (i32.store (i32.const 0) (i32.const 65536)) (i32.store (i32.const 4) (i32.const 60000))
       (drop (call $fd_write (i32.const 2) (i32.const 0) (i32.const 1) (i32.const 8))) {guests.ECHO_BODY}"""

@@ -83,7 +83,7 @@ def test_no_guest_call_has_more_rows_than_the_maximum(moody: Program) -> None:
     assert all(r["y"].shape == (10, 2) for r in results)  # type: ignore[index]
 
 
-def test_requests_of_unlike_shapes_are_joined_with_their_like() -> None:
+def test_only_requests_of_equal_shapes_are_joined() -> None:
     program = Program.load(guests.echo(batch=16))
     requests = [{"x": np.full((1, size), i, F32)} for i, size in enumerate((3, 5, 3, 5))]
     results = program.run_batch(requests)
@@ -119,7 +119,7 @@ def test_elementwise_requests_are_joined_along_their_first_axis() -> None:
     assert [r["y"].shape for r in results] == [(2, 3)] * 4  # type: ignore[index]
 
 
-def test_a_request_may_shorten_its_time_limit_but_not_lengthen_it() -> None:
+def test_a_request_can_shorten_but_not_extend_its_time_limit() -> None:
     def check(limit_s: float) -> Program:
         program = Program.load(MOODY, limits=Limits(timeout_s=limit_s))
         results = program.run_batch([row(2), row(2), row(3)], timeouts_s=[0.05, 1000.0, None])
@@ -209,7 +209,7 @@ def test_bf16_given_as_float_is_explained() -> None:
         Program.load(guests.echo("BF16")).run({"x": np.zeros(1, F32)})
 
 
-def test_an_interface_given_by_hand_overrides_the_modules() -> None:
+def test_a_declared_interface_overrides_that_of_the_module() -> None:
     module = guests.wasm(guests.DOUBLE)
     declared = {
         "entry": "double",
@@ -252,7 +252,7 @@ def test_bad_limits_are_rejected(limits: dict[str, float], message: str) -> None
         Limits(**limits)  # type: ignore[arg-type]
 
 
-def test_files_that_are_no_modules_are_rejected_by_name(tmp_path: Path) -> None:
+def test_files_that_are_not_modules_are_rejected_by_name(tmp_path: Path) -> None:
     cases = {"empty": b"", "text": b"hello, I am not a module", "cut": ADD[:20], "elf": b"\x7fELF" + bytes(100)}
     for name, content in cases.items():
         (tmp_path / name).write_bytes(content)
@@ -289,7 +289,7 @@ def test_a_path_and_bytes_give_the_same_program(tmp_path: Path) -> None:
 
 
 def alone_and_together(program: Program, requests: list[dict[str, np.ndarray]]) -> None:
-    """Requests of one batch get what each gets alone, also when such requests have come before."""
+    """Check that batched requests have the same results as individual requests, also if their shapes are known."""
     alone = [program.run(request)["y"] for request in requests]
     for _ in range(2):
         for one, result in zip(alone, program.run_batch(requests, borrow=True)):
@@ -313,7 +313,7 @@ def test_core_dimensions_are_never_joined(shape: tuple[int, ...]) -> None:
         alone_and_together(program, [{"x": np.full(shape, v, F32)} for v in (1, 50, 7)])
 
 
-def test_a_larger_core_dimension_does_not_open_the_short_way_for_two_smaller_ones() -> None:
+def test_a_larger_core_dimension_does_not_enable_the_fast_path_for_smaller_ones() -> None:
     text = guests.DOUBLE.replace("(f32.const 2)", "(f32.convert_i32_u (local.get $n))")
     described = {"entry": "double", "convention": "gufunc", "signature": "(n)->(n)", "max_batch_size": 8}
     described |= {"inputs": [tensor("x")], "outputs": [tensor("y")]}
@@ -322,7 +322,7 @@ def test_a_larger_core_dimension_does_not_open_the_short_way_for_two_smaller_one
         alone_and_together(program, [{"x": np.ones(3, F32)}, {"x": np.ones(3, F32)}])
 
 
-def test_the_other_byte_order_is_taken() -> None:
+def test_arrays_in_the_other_byte_order_are_accepted() -> None:
     with Program.load(guests.echo()) as program:
         x = np.array([1, 2.5], ">f4")
         assert program.run({"x": x})["y"].tolist() == [1, 2.5]

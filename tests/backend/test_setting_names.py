@@ -19,7 +19,7 @@ POINTERS = '(module (memory (export "memory") 1) (func (export "f") (param i32 i
 TWO = """(module (func (export "f") (param f32) (result f32) (local.get 0))
     (func (export "g") (param f32) (result f32) (local.get 0)))"""
 KERNEL = {"entry": "f", "convention": "gufunc", "inputs": [guests.tensor("x")], "outputs": [guests.tensor("y")]}
-# a module, what is declared of it, and a word of the error
+# a module, its declared interface, and a part of the error message
 WRONG: dict[str, tuple[str, dict[str, Any], str]] = {
     "pointers": (POINTERS, {}, "does not take and return numbers"),
     "several entries": (TWO, {}, "functions that could be the entry"),
@@ -35,7 +35,7 @@ WRONG: dict[str, tuple[str, dict[str, Any], str]] = {
         "is a dlpack guest",
     ),
 }
-# the words that belong to some of the tools alone
+# terms that only some of the tools use
 OWNERS = {
     r"\bwasm\.\w+": ("triton",),
     r"config\.pbtxt": ("triton",),
@@ -49,7 +49,7 @@ OWNERS = {
 
 @pytest.mark.parametrize("tool", NAMES_BY_TOOL)
 @pytest.mark.parametrize("name", WRONG)
-def test_an_interface_that_is_wrong_is_explained_in_the_words_of_the_tool(name: str, tool: str) -> None:
+def test_an_invalid_interface_is_explained_with_settings_of_the_tool(name: str, tool: str) -> None:
     text, declared, word = WRONG[name]
     with pytest.raises(InterfaceError) as caught:
         Program.load(guests.wasm(text), interface=declared or None, cache=None, setting_names=NAMES_BY_TOOL[tool])
@@ -73,7 +73,7 @@ def test_the_keys_that_each_tool_names_exist(tool: str) -> None:
 
 @pytest.mark.parametrize("source", [b"", b"text", b"\0asm\1\0\0\0\xff", b"\0asm\2\0\0\0"])
 @pytest.mark.parametrize("tool", NAMES_BY_TOOL)
-def test_what_is_no_module_is_not_explained_with_settings(source: bytes, tool: str) -> None:
+def test_errors_of_files_that_are_not_modules_name_no_settings(source: bytes, tool: str) -> None:
     with pytest.raises(WasmError) as caught:
         Program.load(source, cache=None, setting_names=NAMES_BY_TOOL[tool])
     assert not re.search(r"raise |wasm\.\w+|config\.pbtxt|service\.json", str(caught.value))

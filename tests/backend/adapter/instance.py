@@ -1,4 +1,4 @@
-"""The adapter, called as an executor calls it, but by hand: in wasmtime alone, with nothing of an executor."""
+"""The adapter called directly through wasmtime, as an executor calls it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Instance:
         self._inputs = len(plan.interface.inputs)
 
     def call(self, function: str, *arguments: int) -> int:
-        """Call one of the adapter's functions; its status."""
+        """Call one of the adapter's functions; returns its status."""
         status: int = self._adapter[function](self.store, *arguments)
         return status
 
@@ -55,7 +55,7 @@ class Instance:
         return bytes(self.own.read(self.store, header.message, header.message + header.message_bytes)).decode()
 
     def row(self, i: int) -> tuple[int, int, int, int, tuple[int, ...]]:
-        """Rank, place, bytes, bytes of a pass and dims of a tensor."""
+        """Rank, address, bytes, bytes of a pass and dims of a tensor."""
         at = control.CONTROL_AT + control.HEADER.size + control.TENSOR.size * i
         rank, place, size, each, *dims = control.TENSOR.unpack(
             bytes(self.own.read(self.store, at, at + control.TENSOR.size))
@@ -63,7 +63,7 @@ class Instance:
         return rank, place, size, each, tuple(dims[:rank])
 
     def place(self, *arrays: np.ndarray | None) -> int:
-        """Have these inputs placed."""
+        """Place these inputs."""
         for i, array in enumerate(arrays):
             dims = [0] * MAX_OUT_RANK
             if array is not None:
@@ -74,13 +74,13 @@ class Instance:
         return self.call("place")
 
     def write(self, *arrays: np.ndarray | None) -> None:
-        """Copy the inputs, whole, to where they were placed."""
+        """Copy the complete inputs to their placements."""
         for i, array in enumerate(arrays):
             if array is not None:
                 self.tensors.write(self.store, array.tobytes(), self.row(i)[1])
 
     def run(self, number: int = 0, generation: int | None = None) -> int:
-        """Run a pass, of the last placement or of another `generation`."""
+        """Run a pass of the last placement, or of a different `generation`."""
         return self.call("run", number, self.header.generation if generation is None else generation)
 
     def output(self, i: int = 0, dtype: Any = np.float32) -> np.ndarray:
@@ -89,13 +89,13 @@ class Instance:
         return np.frombuffer(bytes(self.tensors.read(self.store, at, at + size)), dtype).reshape(dims)
 
     def answer(self, *arrays: np.ndarray | None) -> np.ndarray:
-        """Place, write and run: the first output."""
+        """Place, write and run; returns the first output."""
         assert self.place(*arrays) == control.DONE, self.message()
         self.write(*arrays)
         assert self.run() == control.DONE, self.message()
         return self.output()
 
     def state(self) -> bytes:
-        """The guest's whole memory."""
+        """The guest's entire memory."""
         memory: wasmtime.Memory = self.guest["memory"]
         return bytes(memory.read(self.store, 0, memory.data_len(self.store)))

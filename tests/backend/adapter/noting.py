@@ -1,4 +1,4 @@
-"""Guests that note what their allocator is asked for, and report it as an output."""
+"""Guests that record the requests to their allocator and report them as an output."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ALIGN = 64
 F32, I32 = np.float32, np.int32
 LOG, ADDRESSES, WORDS = 0x8000, 0x7000, 64
 NAMES = ("portalis_alloc", "cabi_realloc", "malloc", "free", "__new", "__pin", "__unpin")
-# what the allocator returns: the addresses of a table, one after the other
+# the allocator's results: consecutive addresses from a table
 TABLE = """(func $address (result i32) (local $at i32) (local.set $at (global.get $next))
   (global.set $next (i32.add (local.get $at) (i32.const 4))) (i32.load (local.get $at)))"""
 # or anything from 128 KiB to 1.2 MiB
@@ -87,7 +87,7 @@ def noting(
     limits: Limits | None = None,
     more: str = "",
 ) -> Program:
-    """A program whose kernel reports as `Seen`; its one instance is kept."""
+    """A program whose kernel reports `Seen`; its only instance is kept."""
     table = "".join(f"\\{byte:02x}" for byte in struct.pack(f"<{len(addresses)}I", *addresses))
     first, address = (ADDRESSES, TABLE) if addresses else (7, RANDOM)
     code = NOTING.format(log=LOG, first=first, address=address, bytes=4 * WORDS - 20)

@@ -30,7 +30,7 @@ def floats(count: int, value: float = 7) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", ["dlpack", "gufunc with malloc", "gufunc with pages", "gufunc with cabi_realloc"])
-def test_a_placement_from_before_the_block_has_moved_is_rejected(name: str) -> None:
+def test_a_placement_is_rejected_after_the_block_has_moved(name: str) -> None:
     resets = name == "dlpack"  # its `portalis_reset` frees the block before each call
     instance = Instance(made(guests.echo() if resets else MODULES[name], "instance"))
     assert instance.place(floats(4)) == control.DONE
@@ -43,13 +43,13 @@ def test_a_placement_from_before_the_block_has_moved_is_rejected(name: str) -> N
     instance.write(floats(1000))
     assert instance.run(generation=first) == control.INTERNAL
     assert instance.message() == PLACES
-    assert instance.run() == control.DONE  # the last placement holds
+    assert instance.run() == control.DONE  # the last placement is valid
     assert instance.output().tolist() == [7 if resets else 14] * 1000
     assert instance.place(floats(3)) == control.DONE
     assert (instance.header.generation == moved) != resets  # large enough
 
 
-def test_inputs_that_have_to_be_repeated_may_move_the_end_of_the_loops_memory() -> None:
+def test_repeated_inputs_can_move_the_end_of_the_loops_memory() -> None:
     instance = Instance(made(MODULES["elementwise, copied"]))
     a, b = np.ones((2, 1), F32), np.ones((1, 3), F32)
     assert instance.place(a, b) == control.DONE
@@ -65,14 +65,14 @@ def test_inputs_that_have_to_be_repeated_may_move_the_end_of_the_loops_memory() 
 
 
 @pytest.mark.parametrize("name", ["dlpack", "gufunc with pages", "elementwise, copied"])
-def test_nothing_runs_before_it_was_placed(name: str) -> None:
+def test_a_pass_requires_a_placement(name: str) -> None:
     instance = Instance(made(MODULES[name]))
     for number in (0, 1, 0xFFFFFFFF):
         assert instance.run(number) == control.INTERNAL
         assert instance.message() == PLACES
 
 
-def test_there_are_exactly_as_many_passes_as_announced() -> None:
+def test_the_number_of_passes_is_as_announced() -> None:
     instance = Instance(made(MODULES["elementwise, copied"]))
     x = np.ones(CHUNK_BYTES // 4, F32)  # three tensors share a chunk
     assert instance.place(x, x) == control.DONE
@@ -85,7 +85,7 @@ def test_there_are_exactly_as_many_passes_as_announced() -> None:
         assert -(-size // each) == passes
 
 
-def test_a_request_that_was_rejected_is_not_run() -> None:
+def test_a_rejected_request_does_not_run() -> None:
     instance = Instance(made(guests.echo(dims=(3,)), "instance"))
     assert instance.place(floats(3)) == control.DONE
     assert instance.place(floats(4)) == control.INPUT
@@ -119,7 +119,7 @@ def test_every_placement_is_inside_the_memory_and_no_two_tensors_share_a_byte(si
         assert abs(places[0] - places[1]) >= 4 * size
 
 
-# -- the way back ------------------------------------------------------------------------------------------------------
+# -- rewinding ----------------------------------------------------------------------------------------------------------
 
 # y[0] counts the calls in a global, y[1] in memory behind the tensors, y[2] in memory before them
 COUNTS = """(local $y i32) (local.set $y (i32.load (local.get $out)))
@@ -140,7 +140,7 @@ def counting(more: str = "", isolation: str = "batch", **limits: int) -> Plan:
     return made(module, isolation, limits=Limits(**limits))
 
 
-def test_restoring_puts_memory_and_globals_back_to_what_they_were() -> None:
+def test_rewinding_restores_memory_and_globals() -> None:
     instance = Instance(counting())
     assert instance.place(floats(4)) == control.DONE
     for _ in range(3):
@@ -156,7 +156,7 @@ def test_restoring_puts_memory_and_globals_back_to_what_they_were() -> None:
         assert changed <= block
 
 
-def test_an_instance_whose_state_was_not_saved_cannot_be_put_back() -> None:
+def test_an_instance_without_a_saved_state_cannot_be_rewound() -> None:
     for plan in (counting(isolation="instance"), made(MODULES["gufunc with pages"], "instance")):
         instance = Instance(plan)
         assert instance.call("restore") == control.RENEW
@@ -164,7 +164,7 @@ def test_an_instance_whose_state_was_not_saved_cannot_be_put_back() -> None:
         assert instance.call("restore") == control.RENEW
 
 
-def test_a_memory_that_grew_little_is_cleared_and_one_that_grew_much_is_given_up() -> None:
+def test_a_small_growth_is_cleared_and_a_large_growth_ends_the_instance() -> None:
     grow = "(drop (memory.grow (i32.trunc_f32_u (f32.load (i32.load (local.get $in))))))"
     write = "(memory.fill (i32.const 65536) (i32.const 1) (i32.sub (i32.mul (memory.size) (i32.const 65536)) (i32.const 65536)))"
     instance = Instance(counting(grow + write))
@@ -188,11 +188,11 @@ def test_tensors_that_do_not_fit_a_saved_instance_need_a_new_one() -> None:
     large = Instance(counting())
     large.answer(floats(1_000_000))
     assert large.call("restore") == control.DONE
-    assert large.place(floats(4)) in (control.DONE, control.RENEW)  # clearing megabytes for it may cost more
+    assert large.place(floats(4)) in (control.DONE, control.RENEW)  # clearing megabytes for it could take longer
 
 
 @pytest.mark.parametrize("valtype", ["i32", "i64", "f32", "f64"])
-def test_globals_of_every_type_are_put_back(valtype: str) -> None:
+def test_globals_of_every_type_are_restored(valtype: str) -> None:
     body = f"(global.set $g ({valtype}.add (global.get $g) ({valtype}.const 1))) {guests.ECHO_BODY}"
     more = f'(global $g (export "g") (mut {valtype}) ({valtype}.const 5))'
     module = guests.dlpack(body, inputs=[tensor("x")], outputs=[tensor("y")], more=more)
@@ -203,7 +203,7 @@ def test_globals_of_every_type_are_put_back(valtype: str) -> None:
     assert instance.guest["g"].value(instance.store) == 5
 
 
-# -- what a guest says -------------------------------------------------------------------------------------------------
+# -- messages of a guest ------------------------------------------------------------------------------------------------
 
 
 def saying(pointer: str, more: str = "") -> Instance:
@@ -213,7 +213,7 @@ def saying(pointer: str, more: str = "") -> Instance:
     return Instance(made(module, "instance"))
 
 
-def test_a_status_is_an_error_that_the_guest_may_explain() -> None:
+def test_a_status_is_an_error_with_an_optional_message_of_the_guest() -> None:
     instance = saying("(i32.const 64)", '(data (i32.const 64) "not today\\00or tomorrow")')
     assert instance.place(floats(1)) == control.DONE
     assert instance.run() == control.STATUS
@@ -223,13 +223,13 @@ def test_a_status_is_an_error_that_the_guest_may_explain() -> None:
 
 
 @pytest.mark.parametrize("pointer", ["(i32.const 0)", "(i32.const 65536)", "(i32.const -1)", "(i32.const 0x7fffffff)"])
-def test_a_pointer_to_nothing_explains_nothing(pointer: str) -> None:
+def test_an_invalid_message_pointer_is_ignored(pointer: str) -> None:
     instance = saying(pointer)
     assert instance.call("explain") == control.DONE
     assert instance.header.message_bytes == 0
 
 
-def test_an_explanation_without_an_end_is_cut_at_the_end_of_memory_or_at_4_kib() -> None:
+def test_an_unterminated_message_is_truncated_at_the_end_of_memory_or_at_4_kib() -> None:
     end = saying("(i32.const 65530)", '(data (i32.const 65530) "abcdef")')
     assert end.call("explain") == control.DONE
     assert end.message() == "abcdef"
@@ -238,7 +238,7 @@ def test_an_explanation_without_an_end_is_cut_at_the_end_of_memory_or_at_4_kib()
     assert long.message() == "a" * 4096
 
 
-def test_a_guest_that_says_nothing_explains_nothing() -> None:
+def test_a_guest_without_a_message_has_no_explanation() -> None:
     instance = Instance(made(guests.echo(), "instance"))
     assert instance.call("explain") == control.DONE
     assert instance.header.message_bytes == 0
@@ -247,7 +247,7 @@ def test_a_guest_that_says_nothing_explains_nothing() -> None:
 # -- what it knows -----------------------------------------------------------------------------------------------------
 
 
-def test_no_message_is_longer_than_its_buffer_whatever_the_names_are() -> None:
+def test_messages_fit_their_buffer_for_any_names() -> None:
     name = "n" * 3000
     tensors = {"inputs": [tensor(name, dims=(3,)), tensor("m" + name, dims=(3,))], "outputs": [tensor("y")]}
     body = guests.dlpack(guests.ECHO_BODY, inputs=[tensor("x")], outputs=[tensor("y")])
@@ -260,8 +260,8 @@ def test_no_message_is_longer_than_its_buffer_whatever_the_names_are() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in MODULES if "host" not in name])
-def test_whatever_an_executor_writes_into_the_control_block_is_rejected_or_answered(name: str) -> None:
-    """An executor makes no mistake here; but a mistake must be an error, and the next request is served."""
+def test_any_control_block_is_rejected_or_served(name: str) -> None:
+    """An error of an executor must be reported as an error, and the next request must be served."""
     plan = made(MODULES[name], "instance")
     instance = Instance(plan)
     rng = np.random.default_rng(3)

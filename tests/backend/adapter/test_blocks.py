@@ -69,7 +69,9 @@ FEW, MANY = size_of(16) + ALIGN, size_of(600) + ALIGN
         ),
     ],
 )
-def test_an_allocator_is_asked_in_its_own_way(allocator: Allocator, asked: list[tuple[str, tuple[int, ...]]]) -> None:
+def test_each_kind_of_allocator_is_called_with_its_own_arguments(
+    allocator: Allocator, asked: list[tuple[str, tuple[int, ...]]]
+) -> None:
     with noting(allocator, [65600, 66600]) as program:
         assert see(program, 16).x == 65600
         seen = see(program, 600)
@@ -118,7 +120,7 @@ def test_a_guests_own_reset_frees_its_block_and_without_one_it_is_kept(resets: b
 
 @settings(max_examples=30)
 @given(sizes=st.lists(st.integers(0, 1 << 16), min_size=1, max_size=10))
-def test_every_block_is_aligned_and_inside_what_the_guest_gave(sizes: list[int]) -> None:
+def test_every_block_is_aligned_and_inside_the_allocated_memory(sizes: list[int]) -> None:
     with noting(Allocator.CABI, memory="64") as program:
         for elements in sizes:
             seen = see(program, elements)
@@ -151,7 +153,7 @@ def test_a_block_outside_the_memory_is_caught(allocator: Allocator, address: int
 
 
 @pytest.mark.parametrize("allocator", [each for each in Allocator if each is not Allocator.PAGES])
-def test_a_second_block_outside_the_memory_is_caught_as_the_first_is(allocator: Allocator) -> None:
+def test_a_second_block_outside_the_memory_is_caught_too(allocator: Allocator) -> None:
     with noting(allocator, [65600, 131000]) as program:
         see(program, 16)
         with pytest.raises(AbiViolation, match=f"{allocator.value} returned 0x1ffb8 for {MANY} bytes, outside"):
@@ -164,7 +166,7 @@ def test_a_second_block_outside_the_memory_is_caught_as_the_first_is(allocator: 
     ("code", "error"), [("unreachable", Trap), ("(loop $l (br $l))", GuestTimeout), ("(call $give)", Trap)]
 )
 @pytest.mark.parametrize("function", ["malloc", "free"])
-def test_an_allocator_that_traps_or_never_ends_fails_its_call_alone(
+def test_an_allocator_that_traps_or_never_ends_fails_only_its_call(
     function: str, code: str, error: type[Exception]
 ) -> None:
     deep = "(func $give (result i32) (call $give))"
@@ -207,7 +209,7 @@ def test_a_block_of_pages_that_does_not_fit_is_a_memory_limit_at_first_and_later
 
 @pytest.mark.parametrize("maximum", ["", " 16384"])
 @pytest.mark.parametrize("allocator", [each for each in Allocator if each is not Allocator.PAGES])
-def test_an_allocator_that_gives_up_with_room_to_spare_is_not_helped_by_a_limit(
+def test_the_error_of_an_allocator_that_fails_below_the_limit_does_not_suggest_to_raise_it(
     allocator: Allocator, maximum: str
 ) -> None:
     with noting(allocator, [0], memory="1" + maximum) as program, pytest.raises(MemoryLimit) as caught:
@@ -217,7 +219,7 @@ def test_an_allocator_that_gives_up_with_room_to_spare_is_not_helped_by_a_limit(
 
 
 @pytest.mark.parametrize(("columns", "size"), [((1 << 32) // 4 - 32, (1 << 32) - 64), (1 << 30, (1 << 32) + 64)])
-def test_tensors_beyond_32_bits_are_rejected_before_the_guest_is_asked(columns: int, size: int) -> None:
+def test_tensors_beyond_32_bits_are_rejected_before_the_allocation(columns: int, size: int) -> None:
     text = """(module (memory (export "memory") 1) (func (export "malloc") (param i32) (result i32) unreachable)
       (func (export "free") (param i32)) (func (export "k") (param $x i32) (param $y i32) (param $n i32)))"""
     declared = {"entry": "k", "convention": "gufunc", "signature": f"(n)->(n,{columns})", "inputs": [tensor("x")]}
@@ -281,7 +283,7 @@ def test_tensors_of_any_size_after_any_other_are_right(allocator: Allocator, siz
 
 
 @pytest.mark.parametrize("allocator", [Allocator.MALLOC, Allocator.ASSEMBLYSCRIPT, Allocator.CABI])
-def test_one_block_is_alive_however_often_it_grew(allocator: Allocator) -> None:
+def test_only_one_block_is_allocated_after_any_number_of_growths(allocator: Allocator) -> None:
     with noting(allocator, memory="64") as program:
         for elements in (10, 1000, 50_000, 20, 60_000):
             seen = see(program, elements)
@@ -328,7 +330,7 @@ def outgrown(memory: str, **limits: int) -> str:
 
 
 @pytest.mark.parametrize("memory", ["1 2", "0 1", "1 20"])
-def test_where_the_modules_own_maximum_is_met_it_reports_it(memory: str) -> None:
+def test_the_error_names_the_modules_maximum_if_it_is_reached(memory: str) -> None:
     message, most = outgrown(memory), int(memory.split()[1]) * PAGE
     assert f"the module's own maximum is {most} bytes (build it with a larger one: clang -Wl,--max-memory=" in message
     assert "send smaller batches" in message
@@ -336,7 +338,7 @@ def test_where_the_modules_own_maximum_is_met_it_reports_it(memory: str) -> None
 
 
 @pytest.mark.parametrize("memory", ["1", "1 65536", "1 40"])
-def test_where_the_hosts_limit_is_met_it_reports_it(memory: str) -> None:
+def test_the_error_names_the_hosts_limit_if_it_is_reached(memory: str) -> None:
     message = outgrown(memory, max_memory_bytes=1 << 20)
     assert "may grow to 1048576 (raise Limits.max_memory_bytes, or send smaller batches)" in message
     assert "own maximum" not in message

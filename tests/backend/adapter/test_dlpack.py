@@ -24,7 +24,7 @@ def echo(executor: str) -> Program:
 
 @pytest.mark.parametrize("isolation", ISOLATIONS)
 @pytest.mark.parametrize("name", list(DTYPES))
-def test_every_dtype_comes_back_as_it_went(name: str, isolation: str) -> None:
+def test_every_dtype_round_trips(name: str, isolation: str) -> None:
     if name == "BYTES":
         x = np.array([b"", b"a", "ü".encode(), b"\0\xff" * 50], dtype=object)
     else:
@@ -45,7 +45,7 @@ def test_every_dtype_comes_back_as_it_went(name: str, isolation: str) -> None:
 
 @settings(deadline=None, max_examples=60)
 @given(x=hnp.arrays(np.int64, hnp.array_shapes(min_dims=0, max_dims=8, min_side=0, max_side=3)))
-def test_every_shape_up_to_rank_8_comes_back(x: np.ndarray) -> None:
+def test_every_shape_up_to_rank_8_round_trips(x: np.ndarray) -> None:
     program = Program.load(guests.echo("INT64", (-1,) * x.ndim))
     result = program.run({"x": x})["y"]
     assert result.shape == x.shape
@@ -66,7 +66,7 @@ def test_results_survive_later_calls(echo: Program) -> None:
         np.testing.assert_array_equal(result, a)
 
 
-def test_more_results_can_be_kept_than_the_pool_has_memories(echo: Program) -> None:
+def test_more_results_can_be_retained_than_the_pool_has_memories(echo: Program) -> None:
     a = np.ones(1 << 19, np.float32)
     results = [echo.run({"x": a})["y"] for _ in range(150)]
     assert all(r[-1] == 1 for r in results)
@@ -112,14 +112,14 @@ def test_data_is_aligned_to_64_bytes() -> None:
         assert Program.load(module).run({"x": x, "z": x})["y"][0] % 64 == 0
 
 
-def test_a_status_carries_the_guests_own_text() -> None:
+def test_a_status_has_the_guests_message() -> None:
     more = '(data (i32.const 512) "rank must be 2\\00") (func (export "portalis_error") (result i32) (i32.const 512))'
     program = Program.load(guests.dlpack("(i32.const 3)", inputs=[tensor("x")], outputs=[tensor("y")], more=more))
     with pytest.raises(GuestStatus, match="portalis_infer': the guest returned status 3: rank must be 2"):
         program.run({"x": np.zeros(1, np.float32)})
 
 
-def test_a_status_whose_text_is_outside_memory_is_still_reported() -> None:
+def test_a_status_with_a_message_outside_memory_is_still_reported() -> None:
     more = '(func (export "portalis_error") (result i32) (i32.const -16))'
     program = Program.load(guests.dlpack("(i32.const -1)", inputs=[tensor("x")], outputs=[tensor("y")], more=more))
     with pytest.raises(GuestStatus, match="returned status -1"):
@@ -157,7 +157,7 @@ LIES = {
 
 @pytest.mark.parametrize("isolation", ISOLATIONS)
 @pytest.mark.parametrize("lie", LIES)
-def test_a_lying_guest_is_an_error_of_its_call(lie: str, isolation: str) -> None:
+def test_an_invalid_output_is_an_error_of_its_call(lie: str, isolation: str) -> None:
     code, message = LIES[lie]
     honest = guests.ECHO_BODY.replace("(i32.const 0)", "") if lie != "nothing set" else ""
     # x[0] decides: 0 is honest
@@ -171,7 +171,7 @@ def test_a_lying_guest_is_an_error_of_its_call(lie: str, isolation: str) -> None
     np.testing.assert_array_equal(program.run({"x": np.zeros(4, np.float32)})["y"], np.zeros(4, np.float32))
 
 
-def test_row_major_strides_are_accepted_whatever_they_say_of_single_rows() -> None:
+def test_row_major_strides_are_accepted_with_any_stride_of_single_rows() -> None:
     body = guests.ECHO_BODY.replace(
         "(i32.const 0)",
         "(i64.store (i32.const 64) (i64.const 99)) (i64.store (i32.const 72) (i64.const 1))"
@@ -199,7 +199,7 @@ BAD_BYTES = {
 
 
 @pytest.mark.parametrize("case", BAD_BYTES)
-def test_false_bytes_are_rejected(case: str) -> None:
+def test_invalid_bytes_are_rejected(case: str) -> None:
     code, size, message = BAD_BYTES[case]
     body = f"""{code} (i32.store (local.get $out) (i32.const 64)) (i32.store offset=12 (local.get $out) (i32.const 1))
       (i32.store offset=20 (local.get $out) (i32.const 80)) (i64.store (i32.const 80) (i64.const {size})) (i32.const 0)"""
@@ -209,7 +209,7 @@ def test_false_bytes_are_rejected(case: str) -> None:
 
 
 @pytest.mark.parametrize(("logical", "message"), [((1, 2), "has 1 elements, but its shape is"), ((9, 1), "rank 9")])
-def test_a_false_logical_shape_is_rejected(logical: tuple[int, int], message: str) -> None:
+def test_an_invalid_logical_shape_is_rejected(logical: tuple[int, int], message: str) -> None:
     body = f"""(i32.store (local.get $out) (i32.const 64)) (i32.store offset=12 (local.get $out) (i32.const 1))
       (i32.store (i32.const 64) (i32.const 0)) (i32.store offset=20 (local.get $out) (i32.const 80))
       (i64.store (i32.const 80) (i64.const 4)) (i64.store (i32.const 88) (i64.const {logical[0]}))
@@ -226,7 +226,7 @@ def test_bytes_of_rank_two_are_rejected() -> None:
         program.run({"x": np.zeros(1, np.float32)})
 
 
-def test_bytes_without_a_logical_shape_take_it_from_the_interface() -> None:
+def test_the_logical_shape_of_bytes_defaults_to_the_interface() -> None:
     # two empty elements
     body = """(i32.store (local.get $out) (i32.const 64)) (i32.store offset=12 (local.get $out) (i32.const 1))
       (i32.store offset=20 (local.get $out) (i32.const 80)) (i64.store (i32.const 80) (i64.const 8)) (i32.const 0)"""
@@ -278,7 +278,7 @@ def test_a_kept_instance_keeps_its_state_until_it_fails() -> None:
 
 
 @pytest.mark.parametrize("reset", [True, False])
-def test_a_kept_instance_holds_its_memory_flat(reset: bool) -> None:
+def test_the_memory_of_a_kept_instance_stays_constant(reset: bool) -> None:
     module = guests.echo()
     if not reset:
         module = guests.dlpack(guests.ECHO_BODY, inputs=[tensor("x")], outputs=[tensor("y")]).replace(
@@ -291,7 +291,7 @@ def test_a_kept_instance_holds_its_memory_flat(reset: bool) -> None:
     assert program.stats.memory_high_water_bytes <= 4 * 65536
 
 
-def test_threads_cut_the_batch_and_join_the_results() -> None:
+def test_threads_split_the_batch_and_join_the_results() -> None:
     with Program.load(guests.echo(batch=64), threads=2) as program:
         x = np.random.default_rng(0).random((33, 50), np.float32)
         np.testing.assert_array_equal(program.run({"x": x})["y"], x)

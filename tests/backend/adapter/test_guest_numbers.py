@@ -44,7 +44,7 @@ def good(*values: float) -> list[list[list[float]]]:
         (1 << 31, 1, "points outside the guest's memory"),
     ],
 )
-def test_a_false_shape_is_the_error_of_its_request(
+def test_an_invalid_shape_is_the_error_of_its_request(
     first: int, second: int, message: str, borrow: bool, isolation: str
 ) -> None:
     program = Program.load(lying_shape(first, second), isolation=isolation)
@@ -60,7 +60,7 @@ def test_a_false_shape_is_the_error_of_its_request(
     assert other.run({"x": np.ones(2, np.float32)})["y"].tolist() == [1, 1]
 
 
-def test_a_shape_without_elements_is_fine_where_numpy_can_have_it() -> None:
+def test_a_shape_without_elements_is_accepted_if_numpy_supports_it() -> None:
     assert Program.load(lying_shape(0, 1 << 40)).run(rows(-1))["y"].shape == (1, 0, 1 << 40)
 
 
@@ -76,7 +76,7 @@ def test_a_shape_without_elements_is_fine_where_numpy_can_have_it() -> None:
         (1, (1 << 50,), "has 0 elements, but its shape is"),
     ],
 )
-def test_a_false_logical_shape_of_bytes_is_an_error(rank: int, sizes: tuple[int, ...], message: str) -> None:
+def test_an_invalid_logical_shape_of_bytes_is_an_error(rank: int, sizes: tuple[int, ...], message: str) -> None:
     stores = "".join(f"(i64.store (i32.const {96 + 8 * i}) (i64.const {size}))" for i, size in enumerate(sizes))
     body = f"""(i32.store (local.get $out) (i32.const 64)) (i32.store offset=12 (local.get $out) (i32.const 1))
       (i32.store offset=20 (local.get $out) (i32.const 80)) (i32.store offset=24 (local.get $out) (i32.const 88))
@@ -98,7 +98,7 @@ SMALL = Limits(max_tensor_bytes=1 << 20)
 @pytest.mark.parametrize(
     "inputs", [outer((0, 1 << 40, 1), (0, 1, 1 << 40)), outer((1000, 1), (1, 1000)), outer((600_000,), ())]
 )
-def test_arrays_that_broadcast_to_too_much_are_an_input_error(inputs: dict[str, np.ndarray]) -> None:
+def test_arrays_that_broadcast_beyond_the_limit_are_an_input_error(inputs: dict[str, np.ndarray]) -> None:
     program = Program.load(guests.wasm(guests.ADD), limits=SMALL)
     bad, fine = program.run_batch([inputs, outer((3, 1), (1, 2))])
     assert isinstance(bad, InputError) and program.stats.instances <= 1
@@ -128,7 +128,7 @@ def test_a_kernel_over_too_many_items_is_an_input_error(shape: tuple[int, ...]) 
     assert program.stats.instances <= 2  # requests of another size may have one of their own
 
 
-def test_a_kernel_whose_empty_output_numpy_cannot_have_is_an_input_error() -> None:
+def test_an_empty_output_that_numpy_does_not_support_is_an_input_error() -> None:
     program = Program.load(kernel(guests.DOUBLE, "(n)->(n)", "x", "y"))
     assert program.run({"x": np.zeros((1 << 59, 0), np.float32)})["y"].shape == (1 << 59, 0)
     huge = np.lib.stride_tricks.as_strided(np.zeros(0, np.float32), (1 << 59, 0), (0, 0))
@@ -154,7 +154,7 @@ def fail_for(value: float, kind: Callable[[str], Exception], monkeypatch: pytest
 @pytest.mark.parametrize("kind", [ValueError, ZeroDivisionError, MemoryError, RecursionError])
 @pytest.mark.parametrize("borrow", [False, True])
 @pytest.mark.parametrize("isolation", ISOLATIONS)
-def test_any_exception_of_one_request_is_its_own_and_is_logged(
+def test_an_unexpected_exception_affects_only_its_request_and_is_logged(
     kind: Callable[[str], Exception],
     borrow: bool,
     isolation: str,
@@ -174,7 +174,7 @@ def test_any_exception_of_one_request_is_its_own_and_is_logged(
     assert isinstance(program.run_batch([rows(13)], borrow=borrow)[0], InternalError)
 
 
-def test_a_request_that_cannot_even_be_checked_fails_alone() -> None:
+def test_a_request_whose_check_raises_fails_alone() -> None:
     class Hostile:
         def __array__(self, *arguments: object, **options: object) -> np.ndarray:
             raise ZeroDivisionError("a bug")
@@ -184,7 +184,7 @@ def test_a_request_that_cannot_even_be_checked_fails_alone() -> None:
     assert isinstance(fine, dict) and fine["y"].tolist() == [[1]]
 
 
-def test_a_host_without_memory_for_the_result_fails_that_request_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_memory_for_the_result_only_that_request_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     program = Program.load(guests.wasm(guests.ADD))
     empty, asked = np.empty, []
 
@@ -204,7 +204,7 @@ def test_a_host_without_memory_for_the_result_fails_that_request_alone(monkeypat
     assert program.run(outer((MANY,), (MANY,)))["y"].shape == (MANY,)
 
 
-def test_a_memory_limit_is_still_the_error_that_it_was() -> None:
+def test_a_request_that_exceeds_the_memory_limit_fails_alone() -> None:
     program = Program.load(guests.echo(batch=8, dims=(-1,)), limits=Limits(max_memory_bytes=1 << 20))
     big, fine = program.run_batch([{"x": np.zeros((1, 1 << 20), np.float32)}, {"x": np.ones((1, 2), np.float32)}])
     assert isinstance(big, MemoryLimit) and isinstance(fine, dict)

@@ -59,7 +59,7 @@ def matmul(executor: str) -> Program:
         elements=st.floats(-1e3, 1e3, width=32),
     )
 )
-def test_any_loop_shape_up_to_rank_8_is_stepped_over(double: Program, x: np.ndarray) -> None:
+def test_loop_shapes_up_to_rank_8_are_supported(double: Program, x: np.ndarray) -> None:
     np.testing.assert_array_equal(double.run({"x": x})["y"], x * 2)
 
 
@@ -85,12 +85,12 @@ def test_a_tensor_without_loop_dimensions_serves_every_item(matmul: Program) -> 
     np.testing.assert_allclose(matmul.run({"a": a, "b": b})["c"], a @ b, rtol=1e-12)
 
 
-def test_core_dimensions_that_disagree_are_named(matmul: Program) -> None:
+def test_different_core_dimensions_are_named(matmul: Program) -> None:
     with pytest.raises(InputError, match="'?n'?"):
         matmul.run({"a": np.zeros((2, 4)), "b": np.zeros((5, 3))})
 
 
-def test_more_batch_items_than_one_chunk_holds_are_all_computed(double: Program) -> None:
+def test_batches_larger_than_a_chunk_are_computed(double: Program) -> None:
     x = np.random.default_rng(3).random((3 * CHUNK_BYTES // 4000 + 17, 1000), np.float32)
     np.testing.assert_array_equal(double.run({"x": x})["y"], x * 2)
     assert double.stats.memory_high_water_bytes <= 4 * CHUNK_BYTES
@@ -264,7 +264,7 @@ def test_a_constant_arrives_as_it_was_declared(
 )
 def test_a_constant_that_does_not_fit_is_rejected(valtype: str, value: float) -> None:
     described = entry("f", "()->()", {"x": "FP32"}, {"y": "FP32"}, args=["x", "y", value])
-    with pytest.raises(InterfaceError, match=f"of entry 'f' is no {valtype}"):
+    with pytest.raises(InterfaceError, match=f"of entry 'f' is not a valid {valtype}"):
         Program.load(guests.wasm(CONSTANT.format(valtype=valtype), described))
 
 

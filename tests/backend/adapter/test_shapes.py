@@ -50,7 +50,7 @@ def zeros(*shape: int) -> np.ndarray:
         ("gufunc", (-1,), 8, (1,) * 8),
     ],
 )
-def test_a_shape_that_fits_is_the_shape_of_what_an_echo_returns(
+def test_a_valid_shape_is_passed_to_the_guest_and_returned(
     convention: str, dims: tuple[int, ...], batch: int, shape: tuple[int, ...]
 ) -> None:
     with echo(convention, dims, batch) as program:
@@ -74,7 +74,7 @@ def test_a_shape_that_fits_is_the_shape_of_what_an_echo_returns(
         ("gufunc", (-1,), 8, (1,) * 9, (1,), "rank 9; at most 8 is allowed"),
     ],
 )
-def test_a_shape_that_does_not_fit_is_reported_with_the_right_one(
+def test_an_invalid_shape_is_reported_with_the_expected_shape(
     convention: str,
     dims: tuple[int, ...],
     batch: int,

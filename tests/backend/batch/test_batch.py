@@ -27,14 +27,14 @@ def request(value: float) -> dict[str, np.ndarray]:
 
 
 def is_late(inputs: Any, limit_s: float) -> bool:
-    """Whether a call is to outlast its time limit. No other does, however busy the machine is."""
+    """Whether a call must exceed its time limit. Other calls never exceed it, even on a busy machine."""
     values = [float(value) for piece in inputs[0] for value in piece.ravel()]
     first_bad = next((value for value in values if value in (TRAP, ENDLESS)), None)
     return first_bad == ENDLESS or (SLOW in values and limit_s < SLOW_S)
 
 
 class Run:
-    """Runs `values` as one batch, and notes the order of the answers and the time limit of each guest call."""
+    """Runs `values` as one batch, and records the order of the results and the time limit of each guest call."""
 
     def __init__(self, values: list[float], *, isolation: str = "batch", borrow: bool = False, **options: Any) -> None:
         self.order: list[int] = []
@@ -88,45 +88,45 @@ def test_good_requests_are_answered_before_endless_ones(values: list[float], bor
     run = Run(values, borrow=borrow)
     run.check()
     endless = sorted(run.order.index(i) for i, value in enumerate(values) if value == ENDLESS)
-    # behind a trap the first endless request is the first timeout; else the joined call was
+    # after a trap, the first endless request is the first timeout; otherwise the joined call is
     assert run.last_good() < endless[TRAP in values]
     tries = [limit for limit in run.limits if limit < LIMIT_S]
     assert len(tries) >= len(endless) - 1
     assert sum(tries) <= SHORT_TRIES_SHARE * LIMIT_S * (1 + math.log(len(values)) + 1)
 
 
-def test_requests_that_are_never_joined_wait_for_one_endless_one_at_most() -> None:
+def test_requests_that_are_never_joined_wait_for_at_most_one_endless_request() -> None:
     values = [ENDLESS, ENDLESS, ENDLESS, 1, ENDLESS, 2]
     run = Run(values, isolation="request")
     run.check()
-    assert run.order[:3] == [0, 3, 5]  # the first one has had its whole time
+    assert run.order[:3] == [0, 3, 5]  # the first one ran for its full time limit
     assert run.limits.count(LIMIT_S) == 1 + 3
 
 
-def test_a_request_that_outlasts_its_try_has_its_whole_time_in_the_end() -> None:
+def test_a_request_that_exceeds_its_short_attempt_gets_its_full_time_limit_later() -> None:
     run = Run([SLOW, ENDLESS, 1, SLOW, 2])
     assert [type(r) for r in run.results] == [dict, GuestTimeout, dict, dict, dict]
     assert run.last_good() <= 1
 
 
-def test_a_failure_without_a_timeout_costs_no_short_tries() -> None:
+def test_a_failure_without_a_timeout_causes_no_short_attempts() -> None:
     run = Run([1, TRAP, 2, TRAP])
     run.check()
     assert set(run.limits) == {LIMIT_S}
 
 
-def test_a_good_batch_answers_nothing_early() -> None:
+def test_a_batch_without_errors_returns_all_results_together() -> None:
     run = Run([1, 2, 3])
     assert run.order == [] and run.limits == [LIMIT_S]
 
 
-def test_a_kept_instance_runs_what_comes_last_one_after_the_other() -> None:
+def test_a_kept_instance_runs_the_remaining_requests_sequentially() -> None:
     run = Run([ENDLESS, 1, ENDLESS], isolation="instance")
     run.check()
     assert run.order[0] == 1
 
 
-def test_who_has_left_is_not_run_again() -> None:
+def test_cancelled_requests_do_not_run_again() -> None:
     def check_cancelled(index: int) -> None:
         if index == 2:
             raise Cancelled("gone")
@@ -136,7 +136,7 @@ def test_who_has_left_is_not_run_again() -> None:
     assert max(run.order.index(i) for i in (1, 2, 3)) < run.order.index(0)
 
 
-def test_hundreds_of_endless_requests_share_the_time_of_the_short_tries() -> None:
+def test_hundreds_of_endless_requests_share_the_time_of_the_short_attempts() -> None:
     limits: list[float] = []
 
     def call(group: Group, limit_s: float, borrow: bool) -> list[Any]:

@@ -40,13 +40,13 @@ def test_triton_reads_the_same_bytes() -> None:
         (b"\xff\xff\xff\xff", "the element at 0 has 4294967295 bytes, but only 0 are left"),
     ],
 )
-def test_serialized_bytes_that_are_cut_are_reported_with_the_place(data: bytes, message: str) -> None:
+def test_truncated_bytes_are_reported_with_their_offset(data: bytes, message: str) -> None:
     with pytest.raises(ValueError, match=f"^{message}$"):
         deserialize(data)
 
 
 @given(data=st.binary(max_size=60))
-def test_what_is_read_at_all_is_read_whole(data: bytes) -> None:
+def test_bytes_are_read_completely_or_not_at_all(data: bytes) -> None:
     try:
         elements = deserialize(data)
     except ValueError:

@@ -49,7 +49,7 @@ def test_a_request_without_a_batch_dimension_runs_alone() -> None:
     ]
 
 
-def test_arrays_with_different_rows_or_none_are_left_alone_for_the_adapter_to_refuse() -> None:
+def test_arrays_with_different_rows_or_none_are_not_joined_and_rejected_by_the_adapter() -> None:
     jobs = [job(0, (2, 3), (2, 1)), job(1, (2, 3), (3, 1)), job(2, (), (2, 1)), job(3, (), ()), job(4, (2, 3), (2, 1))]
     assert indices(group_items(jobs, 100, None)) == [[0, 4], [1], [2], [3]]
 
@@ -59,12 +59,12 @@ def test_without_any_input_each_request_is_one_row() -> None:
     assert [j.rows for j in only] == [1, 1, 1]
 
 
-def test_a_group_that_is_full_is_followed_by_another() -> None:
+def test_a_full_group_is_followed_by_a_new_one() -> None:
     jobs = [job(i, (size, 2)) for i, size in enumerate([3, 2, 1, 4, 9, 1])]
     assert indices(group_items(jobs, 5, None)) == [[0, 1], [2, 3], [4], [5]]
 
 
-def test_broadcasting_inputs_are_joined_where_all_have_the_same_rows() -> None:
+def test_broadcasting_inputs_are_joined_if_all_have_the_same_rows() -> None:
     jobs = [
         job(0, (2, 3), (2, 1)),
         job(1, (2, 3), (1, 1)),
@@ -77,7 +77,7 @@ def test_broadcasting_inputs_are_joined_where_all_have_the_same_rows() -> None:
     assert [j.rows for j in jobs] == [2, 0, 4, 0, 0, 0]
 
 
-def test_a_group_joins_its_pieces_in_order_and_keeps_absent_inputs_absent() -> None:
+def test_a_group_joins_its_requests_in_order_and_keeps_absent_inputs_absent() -> None:
     jobs = [job(1, (2, 3), None), job(2, (1, 3), None)]
     x, absent = join_pieces(item_pieces(jobs))
     assert x is not None and x.tolist() == [[1, 1, 1], [1, 1, 1], [2, 2, 2]] and absent is None

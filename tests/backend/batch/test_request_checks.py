@@ -54,7 +54,7 @@ def test_bytes_may_come_as_objects_or_as_text_of_fixed_width() -> None:
         ("INT64", 1 << 64, "cannot be read as INT64: Python int too large to convert to C long"),
     ],
 )
-def test_a_value_of_another_type_is_reported_with_the_right_one(kind: str, value: object, message: str) -> None:
+def test_a_value_of_a_different_type_is_reported_with_the_expected_type(kind: str, value: object, message: str) -> None:
     assert refused(checker("dlpack", tensor("x", kind)), {"x": value}) == f"input 'x' {message}"
 
 
@@ -81,12 +81,12 @@ def test_an_absent_optional_input_is_none_in_its_place() -> None:
 
 
 @given(shape=hnp.array_shapes(min_dims=0, max_dims=9, min_side=0, max_side=3))
-def test_an_array_of_the_declared_type_passes_as_it_is_whatever_its_shape(shape: tuple[int, ...]) -> None:
+def test_an_array_of_the_declared_type_and_any_shape_is_not_copied(shape: tuple[int, ...]) -> None:
     x = np.zeros(shape, F32)
     assert checker("dlpack", tensor("x", dims=(3,)), batch=2).check({"x": x})[0] is x
 
 
-def test_an_array_in_the_other_byte_order_is_turned_round() -> None:
+def test_an_array_in_the_other_byte_order_is_converted() -> None:
     (x,) = checker("dlpack", tensor("x", "INT32")).check({"x": np.array([1, 2], ">i4")})
     assert x is not None and x.dtype == np.int32 and x.dtype.isnative and x.tolist() == [1, 2]
 
@@ -112,7 +112,9 @@ def rows_of(batch: int, **dims: tuple[int, ...]) -> Interface:
         (8, {"o": (-1,)}, [None]),
     ],
 )
-def test_rows_that_fit_pass(batch: int, dims: dict[str, tuple[int, ...]], shapes: list[tuple[int, ...] | None]) -> None:
+def test_valid_rows_are_accepted(
+    batch: int, dims: dict[str, tuple[int, ...]], shapes: list[tuple[int, ...] | None]
+) -> None:
     check_rows(rows_of(batch, **dims), [None if shape is None else np.zeros(shape, F32) for shape in shapes])
 
 
@@ -138,9 +140,7 @@ def test_rows_that_fit_pass(batch: int, dims: dict[str, tuple[int, ...]], shapes
         ),
     ],
 )
-def test_rows_that_do_not_fit_are_reported_with_every_problem(
-    batch: int, shapes: list[tuple[int, ...]], message: str
-) -> None:
+def test_all_problems_of_invalid_rows_are_reported(batch: int, shapes: list[tuple[int, ...]], message: str) -> None:
     with pytest.raises(InputError) as caught:
         check_rows(rows_of(batch, a=(1,), o=(-1,)), [np.zeros(shape, F32) for shape in shapes])
     assert str(caught.value) == message

@@ -1,4 +1,4 @@
-"""The cache of compiled modules: what it keeps, and everything that it must never hand out."""
+"""The cache of compiled modules: which entries it stores, and which it must never return."""
 
 from __future__ import annotations
 
@@ -66,10 +66,10 @@ def files(directory: Path) -> set[str]:
     return {path.name for path in directory.iterdir()}
 
 
-# -- what it keeps -----------------------------------------------------------------------------------------
+# -- storing ------------------------------------------------------------------------------------------------
 
 
-def test_what_was_put_is_got_and_counted(cache: CompileCache) -> None:
+def test_a_stored_entry_is_returned_and_counted(cache: CompileCache) -> None:
     assert cache.get(KEY) is None
     cache.put(KEY, PAYLOAD)
     assert got(cache) == PAYLOAD
@@ -83,7 +83,7 @@ def test_any_buffer_can_be_put(cache: CompileCache, kind: type) -> None:
     assert got(cache) == PAYLOAD
 
 
-def test_a_second_process_finds_what_the_first_one_kept(cache: CompileCache) -> None:
+def test_a_second_process_finds_the_entries_of_the_first(cache: CompileCache) -> None:
     cache.put(KEY, PAYLOAD)
     code = f"""
 from portalis.backend.compile.cache import CompileCache
@@ -104,7 +104,7 @@ def test_everything_in_the_folder_is_private_whatever_the_umask(folder: Path) ->
         assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path
 
 
-def test_the_key_depends_on_every_part_of_what_was_compiled() -> None:
+def test_the_key_depends_on_every_input_of_the_compilation() -> None:
     keys = {cache_key(sha, settings) for sha in ("a", "b", "a b", "") for settings in ("a", "b", "b a", "")}
     assert len(keys) == 16
     assert all(len(key) == 64 for key in keys)
@@ -138,7 +138,7 @@ def test_a_real_module_runs_after_it_came_from_the_cache(cache: CompileCache) ->
     assert isinstance(function, wasmtime.Func) and function(store, 10.5) == 21
 
 
-def test_a_big_module_takes_at_most_a_twentieth_of_the_work_to_load_from_the_cache(cache: CompileCache) -> None:
+def test_loading_a_big_module_from_the_cache_takes_at_most_a_twentieth_of_the_cpu_time(cache: CompileCache) -> None:
     wasm = big_module(2 << 20)
     settings = EngineSettings(max_stack_bytes=1 << 20)
     engine = engine_for(settings)
@@ -149,7 +149,7 @@ def test_a_big_module_takes_at_most_a_twentieth_of_the_work_to_load_from_the_cac
     key = cache_key(hashlib.sha256(wasm).hexdigest(), repr(settings))
     cache.put(key, code)
     seconds = []
-    for _ in range(5):  # the best: what else the process does only ever adds
+    for _ in range(5):  # the minimum: other work of the process only adds time
         start = time.process_time()
         found = cache.get(cache_key(hashlib.sha256(wasm).hexdigest(), repr(settings)))
         assert found is not None
@@ -158,7 +158,7 @@ def test_a_big_module_takes_at_most_a_twentieth_of_the_work_to_load_from_the_cac
     assert min(seconds) <= first / 20
 
 
-# -- what it must not hand out -----------------------------------------------------------------------------
+# -- entries that must be rejected ---------------------------------------------------------------------------
 
 
 def assert_rejected(cache: CompileCache) -> None:
@@ -207,14 +207,14 @@ def test_an_entry_signed_with_another_secret_is_removed(cache: CompileCache) -> 
     assert_rejected(cache)
 
 
-def test_an_entry_whose_secret_is_lost_is_removed(cache: CompileCache) -> None:
+def test_an_entry_with_a_lost_secret_is_removed(cache: CompileCache) -> None:
     cache.put(KEY, PAYLOAD)
     (cache.directory / private_folder.KEY_NAME).unlink()
     assert_rejected(cache)
 
 
 @pytest.mark.parametrize("secret", [b"", b"short", b"x" * 33, bytes(32)], ids=["empty", "short", "long", "zeros"])
-def test_a_key_file_that_is_no_secret_is_replaced(cache: CompileCache, secret: bytes) -> None:
+def test_a_key_file_without_a_valid_secret_is_replaced(cache: CompileCache, secret: bytes) -> None:
     cache.put(KEY, PAYLOAD)
     key_file = cache.directory / private_folder.KEY_NAME
     key_file.write_bytes(secret)
@@ -243,7 +243,7 @@ def test_a_key_file_that_is_a_link_is_replaced_and_its_target_left_alone(cache: 
     assert planted.read_bytes() == b"p" * 32
 
 
-def test_a_key_file_that_is_a_directory_turns_nothing_but_the_keeping_off(
+def test_a_key_file_that_is_a_directory_only_disables_storing(
     cache: CompileCache, caplog: pytest.LogCaptureFixture
 ) -> None:
     (cache.directory / private_folder.KEY_NAME).mkdir()
@@ -316,11 +316,13 @@ def test_a_file_in_the_place_of_the_directory_turns_the_cache_off(
     assert_off(CompileCache(folder), "not a directory", caplog)
 
 
-def test_a_directory_that_cannot_be_made_turns_the_cache_off(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_directory_that_cannot_be_created_turns_the_cache_off(caplog: pytest.LogCaptureFixture) -> None:
     assert_off(CompileCache("/proc/no/such"), "/proc/no/such", caplog)
 
 
-def test_a_directory_that_is_opened_up_later_is_noticed(cache: CompileCache, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_directory_that_becomes_accessible_to_others_turns_the_cache_off(
+    cache: CompileCache, caplog: pytest.LogCaptureFixture
+) -> None:
     cache.put(KEY, PAYLOAD)
     cache.directory.chmod(0o777)
     assert_off(cache, "accessible to other users", caplog)
@@ -328,7 +330,7 @@ def test_a_directory_that_is_opened_up_later_is_noticed(cache: CompileCache, cap
     assert got(CompileCache(cache.directory)) == PAYLOAD
 
 
-def test_a_directory_that_is_removed_later_is_made_again(cache: CompileCache) -> None:
+def test_a_removed_directory_is_created_again(cache: CompileCache) -> None:
     cache.put(KEY, PAYLOAD)
     for path in cache.directory.iterdir():
         path.unlink()
@@ -338,7 +340,7 @@ def test_a_directory_that_is_removed_later_is_made_again(cache: CompileCache) ->
     assert got(cache) == PAYLOAD
 
 
-def test_one_warning_is_enough_for_many_caches(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_warning_is_logged_once_for_many_caches(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder.mkdir()
     folder.chmod(0o777)
     for _ in range(3):
@@ -352,14 +354,16 @@ def test_the_environment_variable_names_the_directory(monkeypatch: pytest.Monkey
     assert (tmp_path / "mine").is_dir()
 
 
-def test_the_named_directory_alone_is_tried(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_only_the_configured_directory_is_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PORTALIS_CACHE_DIR", "/proc/no/such")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert CompileCache().disabled_reason
     assert not files(tmp_path)
 
 
-def test_a_relative_name_stays_the_same_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_relative_path_refers_to_the_same_directory_after_chdir(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.chdir(tmp_path)
     cache = CompileCache("here")
     monkeypatch.chdir("/")
@@ -390,14 +394,14 @@ def test_a_home_that_cannot_be_written_falls_back_to_the_temporary_directory(
     assert not cache.disabled_reason
 
 
-def test_a_user_without_home_or_temporary_directory_goes_without_cache(
+def test_without_home_and_temporary_directory_the_cache_is_off(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("PORTALIS_CACHE_DIR", raising=False)
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setenv("HOME", "nowhere")
     monkeypatch.setattr(tempfile, "tempdir", None)
-    # The machine's own temporary directories cannot be taken away for a test.
+    # A test cannot make the machine's temporary directories unavailable.
     monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/proc"])
     cache = CompileCache()
     assert "No usable temporary directory" in cache.disabled_reason
@@ -407,7 +411,9 @@ def test_a_user_without_home_or_temporary_directory_goes_without_cache(
 # -- a full disk, a read-only disk -------------------------------------------------------------------------
 
 
-def test_a_full_disk_fails_no_request_and_leaves_no_file(cache: CompileCache, caplog: pytest.LogCaptureFixture) -> None:
+def test_on_a_full_disk_requests_succeed_and_no_file_is_left(
+    cache: CompileCache, caplog: pytest.LogCaptureFixture
+) -> None:
     cache.put(OTHER, PAYLOAD)
     # A limit on the size of files ends a write half-way, as a full disk does, and needs no file system of its
     # own.
@@ -436,11 +442,11 @@ def test_an_entry_that_cannot_be_renamed_into_place_leaves_no_file(
     assert got(cache, OTHER) == PAYLOAD
 
 
-@pytest.mark.parametrize("spare", [0, 1, 2])  # none, one for the folder, one more for the secret
-def test_no_free_file_descriptor_is_a_miss_and_costs_no_entry(cache: CompileCache, spare: int) -> None:
+@pytest.mark.parametrize("spare", [0, 1, 2])  # none; one, for the directory; two, also for the secret
+def test_without_free_file_descriptors_a_lookup_is_a_miss_and_entries_are_kept(cache: CompileCache, spare: int) -> None:
     cache.put(KEY, PAYLOAD)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    gc.collect()  # garbage of earlier tests would close files meanwhile
+    gc.collect()  # collecting garbage of earlier tests would close files later
     held = [os.open("/dev/null", os.O_RDONLY)]
     resource.setrlimit(
         resource.RLIMIT_NOFILE, (max(int(file.name) for file in Path("/proc/self/fd").iterdir()) + 4, hard)
@@ -462,7 +468,7 @@ def test_no_free_file_descriptor_is_a_miss_and_costs_no_entry(cache: CompileCach
     assert got(cache) == PAYLOAD
 
 
-def test_a_file_that_comes_in_pieces_is_read_whole() -> None:
+def test_short_reads_are_continued_until_the_end_of_the_file() -> None:
     reader, writer = os.pipe()
 
     def write() -> None:
@@ -478,7 +484,7 @@ def test_a_file_that_comes_in_pieces_is_read_whole() -> None:
     os.close(reader)
 
 
-def test_a_payload_over_the_size_limit_is_not_kept(folder: Path) -> None:
+def test_code_that_exceeds_the_size_limit_is_not_stored(folder: Path) -> None:
     cache = CompileCache(folder, max_bytes=1000)
     cache.put(KEY, PAYLOAD)
     assert not files(folder)
@@ -487,7 +493,7 @@ def test_a_payload_over_the_size_limit_is_not_kept(folder: Path) -> None:
 # -- pruning -----------------------------------------------------------------------------------------------
 
 
-def test_the_entries_used_longest_ago_go_first(folder: Path) -> None:
+def test_the_least_recently_used_entries_are_removed_first(folder: Path) -> None:
     cache = CompileCache(folder, max_bytes=10_000)
     keys = [cache_key(str(number), "") for number in range(6)]
     for age, key in enumerate(keys[:5]):
@@ -498,7 +504,7 @@ def test_the_entries_used_longest_ago_go_first(folder: Path) -> None:
     assert [got(cache, key) is not None for key in keys] == [True, False, False, True, True, True]
 
 
-def test_the_entry_just_written_stays_even_if_it_alone_takes_nearly_all(folder: Path) -> None:
+def test_the_newest_entry_is_kept_even_if_it_uses_nearly_the_entire_size(folder: Path) -> None:
     cache = CompileCache(folder, max_bytes=10_000)
     cache.put(OTHER, bytes(5000))
     cache.put(KEY, bytes(9900))
@@ -535,7 +541,7 @@ def _race(directory: str, start: Any, results: multiprocessing.Queue[tuple[int, 
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_processes_that_start_together_agree_on_one_secret(folder: Path, method: str) -> None:
+def test_concurrent_processes_use_the_same_secret(folder: Path, method: str) -> None:
     context: Any = multiprocessing.get_context(method)
     results, start = context.Queue(), context.Barrier(4)
     processes = [context.Process(target=_race, args=(str(folder), start, results)) for _ in range(4)]
@@ -575,7 +581,7 @@ def test_threads_share_a_cache(folder: Path) -> None:
     assert sum(path.stat().st_size for path in folder.glob("*.code")) <= 60_000
 
 
-def test_a_writer_that_is_killed_leaves_the_old_entry_whole(folder: Path) -> None:
+def test_a_killed_writer_leaves_the_previous_entry_intact(folder: Path) -> None:
     cache = CompileCache(folder)
     cache.put(KEY, PAYLOAD)
     code = f"""

@@ -49,7 +49,7 @@ def no_interpreter_known() -> Iterator[None]:
 
 
 def children() -> set[str]:
-    """The processes that this one started and that are still there, zombies included."""
+    """The child processes of this process, including zombies."""
     found: set[str] = set()
     for task in Path("/proc/self/task").iterdir():
         with contextlib.suppress(OSError):  # the thread has ended
@@ -64,7 +64,7 @@ def open_files() -> set[str]:
     """
     found: set[str] = set()
     for descriptor in Path("/proc/self/fd").iterdir():
-        with contextlib.suppress(OSError):  # the listing's own
+        with contextlib.suppress(OSError):  # the descriptor of the listing
             found.add(str(descriptor.readlink()))
     return found
 
@@ -79,7 +79,7 @@ def no_process_is_left() -> Iterator[None]:
 # -- what is compiled --------------------------------------------------------------------------------------
 
 
-def test_a_child_compiles_exactly_what_this_process_would() -> None:
+def test_a_child_process_compiles_to_identical_code() -> None:
     here = compile_module(BIG, SETTINGS, timeout_s=PATIENCE_S, trusted=True)
     child = compile_module(BIG, SETTINGS, timeout_s=PATIENCE_S, trusted=False)
     assert here == child
@@ -101,7 +101,7 @@ def test_machine_code_that_is_invalid_is_rejected() -> None:
         deserialize_module(engine_for(SETTINGS), b"not machine code at all")
 
 
-def test_a_tiny_module_and_a_trusted_one_need_no_child(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tiny_and_trusted_modules_are_compiled_in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiler, "find_interpreter", lambda: "")
     padded = SMALL + bytes([0, IN_PROCESS_BYTES - len(SMALL) - 3 & 0x7F | 0x80, IN_PROCESS_BYTES - len(SMALL) - 3 >> 7])
     tiny = padded + bytes(IN_PROCESS_BYTES - len(padded))
@@ -114,7 +114,7 @@ def test_a_tiny_module_and_a_trusted_one_need_no_child(monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("wasm", [b"", b"(module)", b"\x7fELF" + bytes(5000)], ids=["empty", "text", "elf"])
 @pytest.mark.parametrize("trusted", [False, True])
-def test_what_is_not_a_binary_module_is_rejected(wasm: bytes, trusted: bool) -> None:
+def test_data_that_is_not_a_binary_module_is_rejected(wasm: bytes, trusted: bool) -> None:
     with pytest.raises(ModuleError, match="does not begin with"):
         compile_module(wasm, SETTINGS, timeout_s=PATIENCE_S, trusted=trusted)
 
@@ -141,7 +141,7 @@ def test_the_reason_names_the_function() -> None:
     )
 
 
-def test_the_reason_names_what_the_sandbox_does_not_allow() -> None:
+def test_the_reason_names_the_proposal_that_the_sandbox_disables() -> None:
     assert "threads must be enabled" in refusal("(module (memory 1 2 shared))")
     assert "memory64" in refusal("(module (memory i64 1))")
 
@@ -156,7 +156,7 @@ def test_a_reason_without_causes_or_offset_is_kept() -> None:
 # -- limits ------------------------------------------------------------------------------------------------
 
 
-def test_a_module_that_compiles_for_long_is_given_up_at_the_deadline() -> None:
+def test_a_long_compilation_is_aborted_at_the_deadline() -> None:
     find_interpreter()
     start = time.monotonic()
     with pytest.raises(ModuleError) as caught:
@@ -168,19 +168,19 @@ def test_a_module_that_compiles_for_long_is_given_up_at_the_deadline() -> None:
     )
 
 
-def test_a_module_that_takes_gigabytes_to_compile_is_stopped_at_its_limit() -> None:
+def test_a_compilation_that_needs_gigabytes_is_stopped_at_its_memory_limit() -> None:
     with pytest.raises(ModuleError) as caught:
         compile_module(hungry_module(), SETTINGS, timeout_s=PATIENCE_S, trusted=False, memory_bytes=256 << 20)
     assert "needs more memory to compile than the limit of 256 MiB" in str(caught.value)
 
 
 @pytest.mark.parametrize("memory_bytes", [1 << 20, 16 << 20])
-def test_a_limit_too_small_for_the_compiler_itself_is_an_error_like_any(memory_bytes: int) -> None:
+def test_a_memory_limit_too_small_for_the_compiler_is_an_error(memory_bytes: int) -> None:
     with pytest.raises(ModuleError, match=r"memory|cannot be compiled"):
         compile_module(BIG, SETTINGS, timeout_s=PATIENCE_S, trusted=False, memory_bytes=memory_bytes)
 
 
-def test_a_compiler_that_is_killed_is_an_error_and_not_a_result() -> None:
+def test_a_killed_compiler_process_is_an_error() -> None:
     find_interpreter()
     before = children()
     outcome: list[str] = []
@@ -224,7 +224,7 @@ compile_module(slow_module(20_000), EngineSettings(), timeout_s=600, trusted=Fal
     until(lambda: not Path(f"/proc/{child}").exists())
 
 
-def test_many_threads_compile_at_once() -> None:
+def test_many_threads_compile_concurrently() -> None:
     results: list[bytes | ModuleError] = []
 
     def work(wasm: bytes) -> None:
@@ -243,7 +243,7 @@ def test_many_threads_compile_at_once() -> None:
     assert sum(isinstance(result, ModuleError) for result in results) == 3
 
 
-def test_nothing_is_left_open_or_running_after_many_failures() -> None:
+def test_no_file_is_open_and_no_process_runs_after_many_failures() -> None:
     find_interpreter()
 
     def fail_twice() -> None:
@@ -295,30 +295,32 @@ def report(done: subprocess.CompletedProcess[bytes]) -> dict[str, object]:
     return last
 
 
-def test_the_worker_writes_the_code_and_says_how_much() -> None:
+def test_the_compiler_process_writes_the_code_and_its_size() -> None:
     done = compiler_process(BIG)
     assert report(done) == {"bytes": len(done.stdout)}
     deserialize_module(engine_for(SETTINGS), done.stdout)
 
 
-def test_the_worker_distinguishes_a_rejected_module_from_a_failure() -> None:
+def test_the_compiler_process_distinguishes_a_rejected_module_from_a_failure() -> None:
     assert "Caused by" in str(report(compiler_process(INVALID))["refused"])
     assert "TypeError" in str(report(compiler_process(BIG, settings={"unheard_of": 1}))["failed"])
     assert "ModuleNotFoundError" in str(report(compiler_process(BIG, folder="/nowhere"))["failed"])
 
 
-def test_the_worker_ends_at_once_when_its_parent_is_gone() -> None:
+def test_the_compiler_process_ends_immediately_after_its_parent() -> None:
     done = compiler_process(BIG, parent=1)
     assert (done.returncode, done.stdout) == (1, b"")
 
 
-def test_the_worker_stops_at_its_limit_of_processor_time() -> None:
+def test_the_compiler_process_stops_at_its_limit_of_cpu_time() -> None:
     done = compiler_process(slow_module(20_000), cpu_s=1)
     assert done.returncode in (-signal.SIGXCPU, -signal.SIGKILL)
     assert not done.stdout
 
 
-def test_the_worker_runs_from_a_bare_folder_of_any_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_compiler_process_runs_from_a_directory_of_any_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     copied = tmp_path / "1 not-a package name"
     shutil.copytree(ISLAND, copied, ignore=shutil.ignore_patterns("__pycache__"))
     (copied / "__init__.py").write_text("raise SystemExit('the package itself must not be run')")
@@ -328,7 +330,7 @@ def test_the_worker_runs_from_a_bare_folder_of_any_name(tmp_path: Path, monkeypa
     assert not list(copied.rglob("__pycache__"))
 
 
-def test_the_environment_of_the_server_stays_out_of_the_child(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_child_process_does_not_inherit_the_servers_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SECRET_TOKEN", "x")
     monkeypatch.setenv("PYTHONSTARTUP", "/nowhere")
     assert set(interpreter.environment()) <= {
@@ -398,9 +400,7 @@ def test_the_environment_variable_names_the_interpreter(monkeypatch: pytest.Monk
     ],
     ids=["another version", "fails", "cannot run", "hangs"],
 )
-def test_a_python_that_does_not_fit_is_passed_over(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, script: str
-) -> None:
+def test_an_unsuitable_python_is_skipped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, script: str) -> None:
     wrong = tmp_path / "wrong"
     wrong.write_text(script)
     wrong.chmod(0o755)
@@ -434,7 +434,7 @@ def test_without_any_interpreter_a_module_that_is_not_trusted_is_rejected(
     assert compile_module(BIG, SETTINGS, timeout_s=PATIENCE_S, trusted=True)
 
 
-def test_a_process_that_cannot_be_started_is_an_error_like_any(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_compiler_process_that_cannot_be_started_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiler, "find_interpreter", lambda: "/nowhere/python")
     with pytest.raises(ModuleError, match="no process can be started: No such file"):
         compile_module(BIG, SETTINGS, timeout_s=PATIENCE_S, trusted=False)

@@ -70,7 +70,7 @@ def test_a_proposal_in_the_types_is_reported_with_the_same_message(name: str) ->
 
 
 @pytest.mark.parametrize("name", [name for name, bad in BAD.items() if bad.limit])
-def test_what_a_limit_forbids_loads_and_runs_under_a_higher_one(name: str) -> None:
+def test_a_module_that_a_limit_rejects_runs_with_a_higher_limit(name: str) -> None:
     bad = BAD[name]
     problem = loadable.load_problems(read_module(bad.module), None, Limits())[0]
     with Program.load(bad.module, limits=Limits(max_memory_bytes=problem.least)) as program:
@@ -82,8 +82,8 @@ def test_what_a_limit_forbids_loads_and_runs_under_a_higher_one(name: str) -> No
     "name",
     [n for n, bad in BAD.items() if bad.kind in ("import", "memory", "table", "segment", "size") and not bad.limit],
 )
-def test_what_is_rejected_would_not_have_run(name: str) -> None:
-    """The engine rejects these modules too, without the check before it."""
+def test_the_engine_rejects_rejected_modules_too(name: str) -> None:
+    """Without the check, the engine rejects these modules too."""
     module, settings, engine = BAD[name].module, EngineSettings(), pooled.engine()
 
     def instantiate() -> None:
@@ -97,13 +97,13 @@ def test_what_is_rejected_would_not_have_run(name: str) -> None:
         instantiate()
 
 
-def test_a_triton_configuration_is_not_completed_for_what_cannot_be_loaded(tmp_path: Path) -> None:
+def test_the_configuration_of_a_module_that_cannot_be_loaded_is_not_completed(tmp_path: Path) -> None:
     for name, bad in BAD.items():
         (tmp_path / "model.wasm").write_bytes(bad.module)
         parameters = {} if bad.kind in ("allocator", "start") else {"wasm.entry": {"string_value": "f"}}
         in_code = bad.kind == "proposal" and not loadable.module_problems(read_module(bad.module), None)
         if in_code:
-            read_model({"parameters": parameters}, tmp_path)  # compiling it tells
+            read_model({"parameters": parameters}, tmp_path)  # only compilation detects it
             continue
         with pytest.raises(ModuleError) as caught:
             read_model({"parameters": parameters}, tmp_path)
@@ -143,7 +143,7 @@ def test_all_problems_are_reported_together() -> None:
     assert all(each in reported for each in ("a.b", "threads", "data segment 0", "5000 pages"))
 
 
-def test_names_from_a_module_are_cut_and_safe_to_print() -> None:
+def test_names_from_a_module_are_truncated_and_escaped() -> None:
     name = "\\1b[31m" + "x" * 5000
     reported = refusal(wat(f'(import "{name}" "{name}" (func)) {F}'))
     assert len(reported) < 2000
@@ -155,7 +155,7 @@ def test_names_from_a_module_are_cut_and_safe_to_print() -> None:
 # -- the host's functions ----------------------------------------------------------------------------------------------
 
 
-def test_the_hosts_functions_have_the_types_that_the_linker_gives_them() -> None:
+def test_the_host_functions_have_the_types_of_the_linker() -> None:
     from portalis.backend.executor import host
 
     engine = wasmtime.Engine()
@@ -223,7 +223,7 @@ FUNCTIONS = sorted(HOST_FUNCTIONS)
 
 @st.composite
 def modules(draw: st.DrawFn) -> str:
-    """Modules around the edges of what can be loaded."""
+    """Modules at the limits of what can be loaded."""
     parts = []
     for _ in range(draw(st.sampled_from([0, 0, 1, 2]))):
         module, name = draw(st.sampled_from([*FUNCTIONS, ("env", "log"), (WASI, "nothing")]))
@@ -259,7 +259,7 @@ def modules(draw: st.DrawFn) -> str:
 
 @settings(max_examples=150, deadline=None)
 @given(text=modules())
-def test_what_is_accepted_runs_and_what_is_rejected_does_not(text: str) -> None:
+def test_accepted_modules_run_and_rejected_modules_do_not(text: str) -> None:
     module = guests.wasm(text)
     interface = discover(read_module(module), {"entry": "f", "convention": "elementwise"}, where="m")
     found = loadable.load_problems(read_module(module), interface, LIMITS)
@@ -274,7 +274,7 @@ def test_what_is_accepted_runs_and_what_is_rejected_does_not(text: str) -> None:
 
 
 def _instantiates(engine: wasmtime.Engine, module: bytes) -> bool:
-    """Whether the module runs in an engine and a store with these limits, without any check of ours."""
+    """Whether the module can be instantiated with these limits, without the checks of the runtime."""
     try:
         linker, store = wasmtime.Linker(engine), wasmtime.Store(engine)
         store.set_limits(memory_size=LIMITS.max_memory_bytes, table_elements=constants.MAX_TABLE_ELEMENTS)
@@ -317,10 +317,10 @@ EXPRESSIONS = emit.unsigned(2000) + b"".join(b"\xd2" + emit.unsigned(i) + b"\x0b
         (4000, 0, [b"\5\x70" + EXPRESSIONS, b"\1\0\0"]),
     ],
 )
-def test_an_instance_needs_no_more_than_is_reckoned_and_little_less(
+def test_the_estimated_size_of_an_instance_is_a_tight_upper_bound(
     globals_: int, exports: int, lists: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """wasmtime itself says in its refusal what an instance needs."""
+    """Wasmtime's error message contains the size of an instance."""
     monkeypatch.setattr(loadable, "MAX_INSTANCE_BYTES", 1 << 12)
     module = with_items(globals_, exports, lists)
     config = pooled.pool(wasmtime.Config(), max_core_instance_size=1 << 12)
@@ -349,7 +349,7 @@ def test_changed_bytes_give_an_error_or_a_result(data: st.DataObject) -> None:
         loadable.load_problems(info, discover(info, where="m"), Limits())
 
 
-def test_more_segments_than_an_engine_takes_are_left_to_it() -> None:
+def test_segments_beyond_the_checked_maximum_are_left_to_the_engine() -> None:
     count = segments.MAX_SEGMENTS + 1
     types = emit.section(1, emit.vector([emit.func_type([], [])]))
     many = emit.module(
@@ -362,7 +362,7 @@ def test_more_segments_than_an_engine_takes_are_left_to_it() -> None:
     assert loadable.module_problems(read_module(long), None) == []
 
 
-def test_segments_whose_place_is_computed_are_left_to_the_engine() -> None:
+def test_segments_with_a_computed_offset_are_checked_by_the_engine() -> None:
     offsets = ("(i32.add (i32.const 1) (i32.const 65535))", "(global.get $g)")
     for offset, passive in itertools.product(offsets, ('(data "x")', "")):
         text = f'(module (global $g i32 (i32.const 0)) (memory 1) {passive} (data (offset {offset}) "xx") {F})'

@@ -1,4 +1,4 @@
-"""WASI's clocks, sleep and random bytes: one clock for all, and the deadline of the call holds for what the host does."""
+"""WASI's clocks, sleep and random bytes: one clock for all, and the deadline of the call applies to host functions."""
 
 from __future__ import annotations
 
@@ -55,19 +55,19 @@ def test_a_guest_sleeps_as_long_as_it_asks_by_either_clock(clock: int, absolute:
     (slept,) = struct.unpack("<q", output(sleeper(80, clock=clock, absolute=absolute)))
     took = time.monotonic_ns() - began
     assert took >= 80_000_000
-    if clock == MONOTONIC:  # the other one may be set meanwhile
+    if clock == MONOTONIC:  # the realtime clock can be set during the test
         assert 80_000_000 <= slept <= took
 
 
 @pytest.mark.parametrize(("clock", "milliseconds"), [(MONOTONIC, 0), (REALTIME, 0), (REALTIME, -HOUR_MS)])
-def test_a_moment_that_has_passed_is_no_sleep(clock: int, milliseconds: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_time_in_the_past_does_not_sleep(clock: int, milliseconds: int, monkeypatch: pytest.MonkeyPatch) -> None:
     slept: list[float] = []
     monkeypatch.setattr(wasi, "time", a_clock(sleep=slept.append))
     output(sleeper(milliseconds, clock=clock, absolute=True))
     assert slept == []
 
 
-def test_the_first_of_several_clocks_ends_the_sleep_and_only_that_fires() -> None:
+def test_the_first_clock_subscription_ends_the_sleep_and_only_it_fires() -> None:
     body = f"""{subscribe(1024, HOUR_MS, tag=7)} {subscribe(1072, 30, absolute=True, tag=8)} {subscribe(1120, HOUR_MS, clock=REALTIME, tag=9)}
       (drop (call $poll_oneoff (i32.const 1024) (i32.const 2048) (i32.const 3) (i32.const 2040)))
       (i32.store (i32.const 0) (i32.const 2040)) (i32.store (i32.const 4) (i32.const 16))
@@ -101,8 +101,8 @@ def test_a_sleep_before_the_entry_is_a_timeout_of_the_call(where: str, isolation
 @pytest.mark.parametrize(
     "then", ["unreachable", "(call $proc_exit (i32.const 0))", "(return (i32.const 5))", "", "(call $sleeps)"]
 )
-def test_a_guest_that_is_late_in_a_host_function_is_late_whatever_it_does_then(then: str) -> None:
-    """It may trap, leave, fail or succeed: between the host function and that is nothing that could be interrupted."""
+def test_a_guest_that_exceeds_its_deadline_in_a_host_function_times_out(then: str) -> None:
+    """It can trap, exit, fail or succeed afterwards: the code after the host function cannot be interrupted."""
     for module, inputs in (
         (model(f"{sleep(HOUR_MS)} {then} {guests.ECHO_BODY}", *WASI, more=SLEEPS), X),
         (program(f"{sleep(HOUR_MS)} {then.replace('(i32.const 5)', '')}", *WASI, more=SLEEPS), RUN),
@@ -142,7 +142,7 @@ def test_every_call_of_a_kept_instance_has_its_own_deadline() -> None:
     ],
 )
 @pytest.mark.parametrize("borrow", [False, True])
-def test_a_failure_is_not_hidden_by_that_of_its_explanation(
+def test_a_failing_portalis_error_does_not_hide_the_original_failure(
     fails: str, kind: type[GuestError], message: str, explains: str, why: str, borrow: bool
 ) -> None:
     more = f'(func (export "portalis_error") (result i32) {explains})'
@@ -162,7 +162,7 @@ def test_a_failure_is_not_hidden_by_that_of_its_explanation(
     in_time(check, 0.1)
 
 
-def test_an_explanation_without_an_end_is_cut() -> None:
+def test_an_unterminated_message_is_truncated() -> None:
     more = """(func (export "portalis_error") (result i32)
       (drop (memory.grow (i32.const 100))) (memory.fill (i32.const 65536) (i32.const 65) (i32.const 6553600)) (i32.const 65536))"""
     with pytest.raises(GuestStatus) as caught:
@@ -171,7 +171,7 @@ def test_an_explanation_without_an_end_is_cut() -> None:
 
 
 @pytest.mark.parametrize("size", [1, 100, (1 << 20) + 5])
-def test_random_bytes_fill_exactly_what_was_asked(size: int) -> None:
+def test_random_bytes_fill_exactly_the_requested_range(size: int) -> None:
     body = f"""(drop (call $random_get (i32.const 65536) (i32.const {size})))
       (i32.store (i32.const 0) (i32.const 65535)) (i32.store (i32.const 4) (i32.const {size + 2}))
       (drop (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))"""
@@ -197,7 +197,7 @@ def test_random_bytes_without_an_end_stop_at_the_deadline(monkeypatch: pytest.Mo
         with pytest.raises(GuestTimeout, match=f"longer than its time limit of {limit_s:g} s") as caught:
             Program.load(module, limits=Limits(timeout_s=limit_s)).run(RUN)
         if not made:
-            raise caught.value  # it came too late to ask for any
+            raise caught.value  # the deadline had passed before the first request
         assert len(made) <= 4 and max(made) <= 1 << 20
 
     in_time(check, 0.05)
@@ -219,14 +219,14 @@ def test_random_bytes_without_an_end_stop_at_the_deadline(monkeypatch: pytest.Mo
         ("(call $poll_oneoff (i32.const 1024) (i32.const -8) (i32.const 1) (i32.const 8))", 21),
     ],
 )
-def test_what_a_guest_asks_wrongly_is_an_errno(call: str, errno: int) -> None:
+def test_invalid_arguments_return_an_errno(call: str, errno: int) -> None:
     names = ("clock_time_get", "clock_res_get", "random_get", "poll_oneoff", "proc_exit")
     module = program(f"{subscribe(1024, HOUR_MS)} (call $proc_exit {call})", *names)
     assert Program.load(module, limits=Limits(timeout_s=60)).run(RUN)["exit_code"].item() == errno
 
 
 @pytest.mark.parametrize("clock", [2, 3, 4, 1 << 31])
-def test_a_sleep_by_a_clock_that_no_guest_has_is_invalid(clock: int) -> None:
+def test_a_sleep_with_an_unsupported_clock_is_invalid(clock: int) -> None:
     body = f"""{subscribe(1024, 1, clock=clock)}
       (call $proc_exit (call $poll_oneoff (i32.const 1024) (i32.const 2048) (i32.const 1) (i32.const 8)))"""
     module = program(body, "poll_oneoff", "proc_exit")
@@ -280,14 +280,14 @@ def test_a_guest_without_a_memory_gets_errnos() -> None:
     assert Program.load(guests.wasm(text)).run(RUN)["exit_code"].item() == 0
 
 
-def test_the_tensors_of_a_sleeping_model_are_as_they_should_be() -> None:
+def test_the_tensors_of_a_sleeping_model_are_correct() -> None:
     module = model(f"{sleep(5)} {guests.ECHO_BODY}", *WASI, inputs=[tensor("x")], outputs=[tensor("y")])
     x = np.arange(9, dtype=np.float32)
     np.testing.assert_array_equal(Program.load(module).run({"x": x})["y"], x)
 
 
-def test_deadlines_shortly_before_the_ticker_would_rest_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    # a guest whose last ticks never came would run for ever
+def test_deadlines_shortly_before_the_ticker_stops_are_enforced(monkeypatch: pytest.MonkeyPatch) -> None:
+    # without its last ticks, a guest would run forever
     monkeypatch.setattr(engine, "SLACK_S", 0.2)
 
     class Ticked:
@@ -299,13 +299,13 @@ def test_deadlines_shortly_before_the_ticker_would_rest_are_kept(monkeypatch: py
     ticker, ticked = engine.Ticker(), Ticked()
     ticker.add(ticked)  # type: ignore[arg-type]
     began = time.monotonic()
-    ticker.ticks_until(began + 0.3)  # it would rest at 0.5 s
+    ticker.ticks_until(began + 0.3)  # the ticker would stop at 0.5 s
     ticker.ticks_until(began + 0.49)  # and the ticks for this one come until 0.52 s
     waiting.until(lambda: ticked.last >= began + 0.52)
 
 
 def test_a_deadline_that_is_set_while_the_ticker_is_late_does_not_come_early(monkeypatch: pytest.MonkeyPatch) -> None:
-    # on a busy machine a tick comes late, and moves the epochs by all that were missed
+    # on a busy machine a tick is late, and advances the epoch by all missed ticks
     on_time, sleep_s = threading.Event(), time.sleep
 
     def a_late_sleep(seconds: float) -> None:

@@ -20,21 +20,21 @@ SCALE = '(func (export "scale") (param f32) (result f32) (f32.mul (local.get 0) 
 
 
 def program(start: str, more: str = "", *, name: str = "_start", **how: Any) -> Program:
-    """A module whose entry multiplies by what its `start` put into a global, 0 at first."""
+    """A module whose entry multiplies by a global, initially 0, that its `start` sets."""
     text = f"""(module {more} (memory (export "memory") 1) (global $g (mut f32) (f32.const 0))
       (func (export "{name}") {start}) {SCALE})"""
     return Program.load(guests.wasm(text), interface={"entry": "scale"}, **how)
 
 
 TEN = "(global.set $g (f32.const 10))"
-# counts up what it finds: a second run in one instance would show
+# increments the global: a second run in one instance would change the result
 COUNT = "(global.set $g (f32.add (global.get $g) (f32.const 10)))"
 
 
 @pytest.mark.parametrize("isolation", ["request", "batch", "instance"])
 @pytest.mark.parametrize("start", [TEN, COUNT])
 @pytest.mark.parametrize("imports", ["", EXIT], ids=["rewound", "fresh"])
-def test_it_runs_once_for_each_instance(isolation: str, start: str, imports: str) -> None:
+def test_start_runs_once_per_instance(isolation: str, start: str, imports: str) -> None:
     with program(start, imports, isolation=isolation) as scaled:
         for _ in range(3):
             assert scaled.run(ONE)["y"].tolist() == [[10, 20]]
@@ -43,8 +43,8 @@ def test_it_runs_once_for_each_instance(isolation: str, start: str, imports: str
 
 
 @pytest.mark.parametrize("name", ["_initialize", "_start"])
-def test_an_entry_that_is_called_as_an_initialiser_is_an_entry_alone(name: str) -> None:
-    """It is not run to initialise instances: raw calls with another type than () -> () would write beyond their room."""
+def test_an_entry_named_like_an_initializer_is_not_run_as_one(name: str) -> None:
+    """It is not run to initialize instances: raw calls of a type other than () -> () would write out of bounds."""
     many = 15
     text = f"""(module (func (export "{name}") (param f32) (result {"f32 " * many})
       {"(local.get 0)" * many}))"""
@@ -54,7 +54,7 @@ def test_an_entry_that_is_called_as_an_initialiser_is_an_entry_alone(name: str) 
         assert [each.tolist() for each in echoing.run({"x": np.array([1, 2], np.float32)}).values()] == [[1, 2]] * many
 
 
-def test_what_the_entry_changes_is_put_back_to_what_start_left() -> None:
+def test_rewinding_restores_the_state_after_start() -> None:
     text = f"""(module (memory (export "memory") 1) (global $g (mut f32) (f32.const 1))
       (func (export "_start") {COUNT} (i32.store8 (i32.const 7) (i32.const 5)))
       (func (export "f") (param f32) (result f32)
@@ -64,7 +64,7 @@ def test_what_the_entry_changes_is_put_back_to_what_start_left() -> None:
     with Program.load(guests.wasm(text), interface={"entry": "f"}) as changed:
         for _ in range(3):
             assert changed.run({"x0": np.array([[2]], np.float32)})["y"].tolist() == [[2 * 11 + 6]]
-        assert changed.stats.instances == 1  # rewound, not made anew
+        assert changed.stats.instances == 1  # rewound, not replaced
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_what_the_entry_changes_is_put_back_to_what_start_left() -> None:
         ),
     ],
 )
-def test_every_convention_that_calls_an_entry_is_initialised(
+def test_instances_of_every_convention_are_initialized(
     convention: dict[str, Any], text: str, inputs: Any, expected: list[float]
 ) -> None:
     module = f'(module (memory (export "memory") 1) (global $g (mut f32) (f32.const 0)) (func (export "_start") {TEN}) {text})'
@@ -96,7 +96,7 @@ def test_every_convention_that_calls_an_entry_is_initialised(
         assert initialised.run(inputs)["y"].tolist() == expected
 
 
-def test_a_dlpack_guest_is_initialised_before_it_is_asked_for_memory() -> None:
+def test_a_dlpack_guest_is_initialized_before_its_allocator_is_called() -> None:
     start = '(global $ready (mut i32) (i32.const 0)) (func (export "_start") (global.set $ready (i32.const 1)))'
     echo = f"(if (i32.eqz (global.get $ready)) (then unreachable)) {guests.ECHO_BODY}"
     module = guests.dlpack(echo, inputs=[guests.tensor("x")], outputs=[guests.tensor("y")], more=start)
@@ -121,7 +121,7 @@ def test_another_exit_code_is_an_error_that_names_it_and_the_next_program_is_ser
         assert good.run(ONE)["y"].tolist() == [[10, 20]]
 
 
-def test_an_initialize_that_exits_is_no_success() -> None:
+def test_an_initializer_that_exits_is_an_error() -> None:
     with (
         program("(call $exit (i32.const 0))", EXIT, name="_initialize") as leaving,
         pytest.raises(GuestError, match="the guest exited with code 0 instead of returning"),
@@ -140,7 +140,7 @@ def test_a_start_that_traps_or_loops_fails_the_request_within_its_time() -> None
         assert good.run(ONE)["y"].tolist() == [[10, 20]]
 
 
-def test_a_start_that_writes_is_heard() -> None:
+def test_the_output_of_start_is_forwarded() -> None:
     lines: list[tuple[str, str]] = []
     write = '(import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))'
     start = f"""(i32.store (i32.const 0) (i32.const 16)) (i32.store (i32.const 4) (i32.const 3))
@@ -169,20 +169,20 @@ def test_a_module_that_is_a_command_and_a_reactor_is_rejected() -> None:
         ('(memory (export "_start") 1)', "not memory"),
     ],
 )
-def test_a_start_of_another_type_is_rejected(start: str, message: str) -> None:
+def test_a_start_with_a_different_type_is_rejected(start: str, message: str) -> None:
     scale = '(func (export "scale") (param f32) (result f32) (local.get 0))'
     with pytest.raises(InterfaceError, match=rf"'_start' must be a function \(\) -> \(\), {message}"):
         Program.load(guests.wasm(f"(module {start} {scale})"), interface={"entry": "scale"})
 
 
-def test_an_entry_that_is_called_start_is_no_initialiser() -> None:
+def test_an_entry_named_start_is_not_an_initializer() -> None:
     text = '(module (func (export "_start") (param f32) (result f32) (f32.neg (local.get 0))))'
     declared = {"entry": "_start", "convention": "elementwise"}
     with Program.load(guests.wasm(text), interface=declared) as called:
         assert called.run(ONE)["y"].tolist() == [[-1, -2]]
 
 
-def test_without_an_entry_it_is_still_a_command() -> None:
+def test_a_module_with_start_and_no_entry_is_a_command() -> None:
     text = '(module (memory (export "memory") 1) (func (export "_start")) (func (export "f")))'
     assert discover(read_module(guests.wasm(text)), where="m").convention.value == "command"
     with Program.load(guests.wasm(text)) as command:

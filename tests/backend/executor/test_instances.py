@@ -78,7 +78,7 @@ def test_more_programs_than_the_pool_has_slots_answer_in_turn(wasm: bytes) -> No
         program.close()
 
 
-def test_a_program_that_counts_on_its_instance_keeps_it_when_the_pool_is_full() -> None:
+def test_a_stateful_program_keeps_its_instance_if_the_pool_is_full() -> None:
     programs = [Program.load(COUNTING, isolation="instance") for _ in range(MORE_THAN_THE_POOL)]
     for turn in (1, 2, 3):
         for program in programs:
@@ -90,13 +90,13 @@ def test_a_program_that_counts_on_its_instance_keeps_it_when_the_pool_is_full() 
 
 @pytest.mark.parametrize("isolation", ["request", "batch", "instance"])
 @pytest.mark.parametrize("wasm", [guests.echo(batch=8), PLAIN], ids=["echo", "wasi"])
-def test_a_full_pool_is_no_error_and_no_reason_to_keep_memory(
+def test_with_a_full_pool_programs_run_in_instances_outside_it(
     full_pool: contextlib.ExitStack, executor: str, isolation: str, wasm: bytes
 ) -> None:
     with Program.load(wasm, isolation=isolation) as program:
         for _ in range(3):
             assert answer(program) == [1, 1, 1, 1]
-        if executor == "core":  # an instance outside the pool is kept where its program counts on it, else not
+        if executor == "core":  # an instance outside the pool is kept only for a stateful program
             assert program.stats.instances == (1 if isolation == "instance" else 3)
         full_pool.close()
         before = program.stats.instances
@@ -130,7 +130,7 @@ def test_sleeping_programs_do_not_starve_a_harmless_one() -> None:
         program.close()
 
 
-def test_outputs_that_were_lent_survive_when_idle_instances_are_evicted() -> None:
+def test_borrowed_outputs_survive_the_eviction_of_idle_instances() -> None:
     with Program.load(guests.echo(batch=8)) as program:
         for _ in range(2):
             (lent,) = program.run_batch([X], borrow=True)
@@ -210,10 +210,10 @@ def test_instances_are_evicted_again_and_again_while_their_programs_are_called(e
         disturber.result()
 
 
-# -- what is given back ------------------------------------------------------------------------------------------------
+# -- freed memory ------------------------------------------------------------------------------------------------------
 
 
-def test_a_slot_that_was_used_is_as_good_as_new() -> None:
+def test_a_reused_slot_behaves_like_a_new_one() -> None:
     def work() -> None:
         with Program.load(SEGMENT) as program, Program.load(COUNTING) as other:
             for _ in range(100):
@@ -225,7 +225,7 @@ def test_a_slot_that_was_used_is_as_good_as_new() -> None:
             future.result()
 
 
-def test_the_memory_of_instances_that_are_gone_is_given_back() -> None:
+def test_the_memory_of_closed_instances_is_freed() -> None:
     with Program.load(LARGE) as program:
         assert answer(program) == [1, 1, 1, 1]
         before = resident_bytes()
@@ -236,10 +236,10 @@ def test_the_memory_of_instances_that_are_gone_is_given_back() -> None:
         assert answer(program) == [1, 1, 1, 1]
 
 
-# -- a host without room -----------------------------------------------------------------------------------------------
+# -- a host out of capacity ---------------------------------------------------------------------------------------------
 
 
-def test_a_host_out_of_capacity_names_itself_and_recovers() -> None:
+def test_a_host_out_of_capacity_reports_it_and_recovers() -> None:
     with Program.load(PLAIN) as program:
         assert program.run(X)["y"].tolist() == [[1, 1, 1, 1]]
         with no_room():
@@ -253,7 +253,7 @@ def test_a_host_out_of_capacity_names_itself_and_recovers() -> None:
         assert answer(program) == [1, 1, 1, 1]
 
 
-def test_an_instance_that_is_kept_serves_on_when_no_other_can_be_created() -> None:
+def test_a_kept_instance_serves_even_if_no_other_can_be_created() -> None:
     with Program.load(COUNTING, isolation="instance") as program:
         assert answer(program)[0] == 1
         with no_room():
@@ -276,9 +276,9 @@ def test_a_command_on_a_host_out_of_capacity_reports_it(executor: str) -> None:
         assert program.run(rows)["stdout"].tolist() == [[b"a"]]
 
 
-def test_a_call_waits_for_capacity_that_comes_in_time() -> None:
+def test_a_call_waits_for_capacity() -> None:
     with Program.load(PLAIN) as program, slots_taken(), ThreadPoolExecutor(1) as threads:
-        for _ in range(20):  # it waits for half a second, in which a busy machine may do nothing
+        for _ in range(20):  # it waits for half a second; on a busy machine the other thread might not run in that time
             with address_space_taken():
                 waiting = threads.submit(program.run, X)
                 threading.Event().wait(0.1)
@@ -289,7 +289,7 @@ def test_a_call_waits_for_capacity_that_comes_in_time() -> None:
         pytest.fail("it never waited")
 
 
-def test_the_number_of_instances_has_a_bound(
+def test_the_number_of_instances_is_limited(
     monkeypatch: pytest.MonkeyPatch, full_pool: contextlib.ExitStack, executor: str
 ) -> None:
     monkeypatch.setattr(instances, "WAIT_S", 0.05)

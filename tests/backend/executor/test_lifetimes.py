@@ -20,7 +20,7 @@ from tests.running.waiting import PATIENCE_S
 pytestmark = pytest.mark.usefixtures("executor")
 F32 = np.float32
 X = {"x": np.full((1, 4), 7, F32)}
-MANY = 150  # more instances than any pool has room for
+MANY = 150  # more instances than any pool can hold
 ENDLESS = guests.dlpack("(loop $l (br $l)) (i32.const 0)", inputs=[tensor("x")], outputs=[tensor("y")], batch=8)
 
 
@@ -31,7 +31,7 @@ def lent(program: Program) -> np.ndarray:
 
 
 def there_is_room() -> None:
-    """An instance is made where the pool has room: it is kept, and put back for each call."""
+    """Checks that an instance can be created in the pool, which is kept and rewound for each call."""
     with Program.load(guests.echo(batch=8)) as program:
         for _ in range(3):
             assert lent(program).tolist() == [[7] * 4]
@@ -40,7 +40,7 @@ def there_is_room() -> None:
 
 @pytest.mark.parametrize("isolation", ["batch", "instance"])
 @pytest.mark.parametrize("closed", [True, False])
-def test_programs_that_are_closed_or_forgotten_leave_no_instance(closed: bool, isolation: str) -> None:
+def test_closed_and_garbage_collected_programs_leave_no_instance(closed: bool, isolation: str) -> None:
     for _ in range(MANY):
         program = Program.load(guests.echo(batch=8), isolation=isolation)
         assert lent(program).tolist() == [[7] * 4]
@@ -60,7 +60,7 @@ def test_threads_that_end_leave_no_instance() -> None:
 
 
 @pytest.mark.parametrize("bad", [False, True], ids=["success", "failure"])
-def test_a_thread_that_goes_on_keeps_no_instance_of_a_guest_with_a_host(bad: bool, executor: str) -> None:
+def test_a_running_thread_keeps_no_instance_of_a_guest_with_a_host(bad: bool, executor: str) -> None:
     new = stores.new(executor)
     with ThreadPoolExecutor(1) as threads:
         for _ in range(MANY):
@@ -73,7 +73,7 @@ def test_a_thread_that_goes_on_keeps_no_instance_of_a_guest_with_a_host(bad: boo
         there_is_room()
 
 
-def test_a_program_that_was_closed_still_answers_and_may_be_closed_again() -> None:
+def test_a_closed_program_still_serves_and_can_be_closed_again() -> None:
     program = Program.load(guests.echo(batch=8))
     for instances in (1, 2, 3):
         assert program.run(X)["y"].tolist() == [[7] * 4]
@@ -85,7 +85,7 @@ def test_a_program_that_was_closed_still_answers_and_may_be_closed_again() -> No
 
 
 @pytest.mark.parametrize("how", ["closed", "forgotten", "thread"])
-def test_an_array_that_was_lent_may_be_read_after_its_program_or_thread_is_gone(how: str) -> None:
+def test_a_borrowed_array_can_be_read_after_its_program_or_thread_has_ended(how: str) -> None:
     programs = [Program.load(guests.echo(batch=8)) for _ in range(3)]
     if how == "thread":
         with ThreadPoolExecutor(1) as threads:
@@ -122,7 +122,7 @@ def test_closing_a_program_whose_guest_runs_lets_the_call_end() -> None:
     there_is_room()
 
 
-def test_a_program_that_is_forgotten_while_a_guest_fails_leaves_nothing() -> None:
+def test_a_program_collected_while_a_guest_fails_leaves_no_instance() -> None:
     program = Program.load(moody())
     with pytest.raises(Trap):
         program.run({"x": np.full((1, 1), -1, F32)})
@@ -147,7 +147,7 @@ def test_an_instance_is_not_lost_where_the_host_has_no_memory_for_the_outputs(mo
 
 
 @pytest.mark.parametrize("text", ["one\n", "one\ntwo\n"])
-def test_what_a_guest_writes_is_heard_after_its_program_was_closed(text: str) -> None:
+def test_the_output_of_a_guest_is_forwarded_after_its_program_was_closed(text: str) -> None:
     words = "".join(f"(i32.store8 (i32.const {64 + i}) (i32.const {ord(c)}))" for i, c in enumerate(text))
     body = f"""{words} (i32.store (i32.const 0) (i32.const 64)) (i32.store (i32.const 4) (i32.const {len(text)}))
       (drop (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8))) {guests.ECHO_BODY}"""

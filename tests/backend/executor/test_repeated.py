@@ -1,4 +1,4 @@
-"""Requests of shapes that were seen before, whose calls are prepared, are answered as the first of them was."""
+"""Requests whose shapes are known, so that their calls are prepared, have the same results as the first of them."""
 
 from __future__ import annotations
 
@@ -37,19 +37,19 @@ def row(value: float, width: int = 4) -> dict[str, np.ndarray]:
 
 
 def reported(results: list[Any]) -> list[Any]:
-    """Results as they are now: views are valid until the next call."""
+    """Copies of the results: views are valid only until the next call."""
     return [str(r) if isinstance(r, Exception) else {k: v.tolist() for k, v in r.items()} for r in results]
 
 
 def both(program: Program, requests: list[dict[str, np.ndarray]]) -> tuple[list[Any], list[Any]]:
-    """The results of a program that has served such requests before, and of a new one."""
+    """The results of a program that has already served requests of these shapes, and of a new program."""
     with Program.load(MOODY) as new:
         return reported(program.run_batch(requests, borrow=True)), reported(new.run_batch(requests))
 
 
 @given(st.lists(st.lists(st.tuples(st.integers(4, 9), st.integers(1, 3)), min_size=1, max_size=4), max_size=12))
 @settings(max_examples=40, deadline=None)
-def test_any_sequence_of_batches_is_answered_as_if_each_were_the_first(batches: list[list[tuple[int, int]]]) -> None:
+def test_results_do_not_depend_on_earlier_batches(batches: list[list[tuple[int, int]]]) -> None:
     with Program.load(MOODY) as program:
         for batch in batches:
             requests = [row(value, width) for value, width in batch]
@@ -58,7 +58,7 @@ def test_any_sequence_of_batches_is_answered_as_if_each_were_the_first(batches: 
 
 
 @pytest.mark.parametrize("bad", [1, 3])
-def test_a_failure_of_a_known_shape_is_reported_as_that_of_a_new_one(bad: int) -> None:
+def test_a_failure_of_a_known_shape_is_reported_like_one_of_a_new_shape(bad: int) -> None:
     with Program.load(MOODY) as program:
         program.run_batch([row(7)], borrow=True)
         ours, fresh = both(program, [row(bad)])
@@ -92,7 +92,7 @@ def test_one_failing_request_of_a_batch_of_known_shapes_fails_alone() -> None:
         assert results[1:] == [{"y": [[5] * 4]}, {"y": [[6] * 4]}]
 
 
-def test_a_request_may_be_left_out_after_a_failure() -> None:
+def test_a_cancelled_request_is_skipped_after_a_failure() -> None:
     from portalis.backend.errors import Cancelled
 
     def check_cancelled(index: int) -> None:
@@ -116,7 +116,7 @@ def test_a_request_may_be_left_out_after_a_failure() -> None:
         ({"x": np.ones((9, 4), F32)}, "the batch of 9 is larger than the maximum of 8"),
     ],
 )
-def test_a_request_that_does_not_fit_is_rejected_after_ones_that_did(request_: dict[str, Any], message: str) -> None:
+def test_an_invalid_request_is_rejected_after_valid_ones(request_: dict[str, Any], message: str) -> None:
     with Program.load(MOODY) as program:
         for _ in range(2):
             program.run_batch([row(7)], borrow=True)
@@ -139,7 +139,7 @@ def test_inputs_with_different_rows_are_rejected_in_a_batch_whose_sums_fit() -> 
         assert all("the inputs have different batch sizes" in str(r) for r in results)
 
 
-def test_more_shapes_than_are_kept_are_all_answered() -> None:
+def test_more_shapes_than_are_cached_are_all_served() -> None:
     with Program.load(MOODY) as program:
         for width in [*range(1, KEPT + 5)] * 2:
             assert reported(program.run_batch([row(9, width)], borrow=True)) == [{"y": [[9] * width]}]
@@ -159,7 +159,7 @@ def test_a_guest_that_moves_its_output_is_read_again() -> None:
             assert reported(program.run_batch([{"x": x}], borrow=True)) == [{"y": [[place * 10]]}]
 
 
-def test_a_guest_that_lies_only_the_second_time_is_found_out() -> None:
+def test_an_invalid_output_of_the_second_call_is_detected() -> None:
     body = (
         """(if (f32.eq (f32.load (i32.load (local.get $in))) (f32.const 9))
         (then (i32.store (local.get $out) (i32.const 0x7ffffff0)) (return (i32.const 0))))"""
@@ -174,7 +174,7 @@ def test_a_guest_that_lies_only_the_second_time_is_found_out() -> None:
 
 
 @pytest.mark.parametrize("isolation", ["batch", "instance", "request"])
-def test_a_gufunc_is_answered_alike_again_and_again(isolation: str) -> None:
+def test_repeated_calls_of_a_gufunc_have_equal_results(isolation: str) -> None:
     rng = np.random.default_rng(3)
     example = EXAMPLES["softmax"]
     with Program.load(example.module, isolation=isolation) as program:
@@ -185,7 +185,7 @@ def test_a_gufunc_is_answered_alike_again_and_again(isolation: str) -> None:
                 np.testing.assert_allclose(result["y"], example.reference({"x": x})["y"], rtol=1e-5)
 
 
-def test_a_gufunc_with_a_broadcast_input_is_answered_alike_again_and_again() -> None:
+def test_repeated_calls_of_a_gufunc_with_a_broadcast_input_have_equal_results() -> None:
     text = """(module (memory (export "memory") 1) (func (export "f") (param $x i32) (param $y i32) (param $z i32)
       (f32.store (local.get $z) (f32.add (f32.load (local.get $x)) (f32.load (local.get $y))))))"""
     entry = {
@@ -223,7 +223,7 @@ def test_a_status_from_a_gufunc_kernel_is_reported_each_time() -> None:
             assert reported([result]) == [expected]
 
 
-def test_outputs_that_were_lent_outlive_the_program_and_its_memory_does_not(executor: str) -> None:
+def test_borrowed_outputs_outlive_the_program_but_its_memory_does_not(executor: str) -> None:
     new = stores.new(executor)
     with Program.load(MOODY) as program:
         for _ in range(2):

@@ -35,7 +35,7 @@ def run(code: str) -> str:
     return done.stdout
 
 
-def test_a_process_without_address_space_for_the_pool_runs_guests_all_the_same() -> None:
+def test_a_process_without_address_space_for_the_pool_still_runs_guests() -> None:
     message = run("""
 import resource
 resource.setrlimit(resource.RLIMIT_AS, (40 << 30, 40 << 30))
@@ -46,7 +46,7 @@ print("served", program.stats.instances)
     assert message == "served 1\n"  # and kept
 
 
-def test_a_forked_process_has_engines_of_its_own() -> None:
+def test_a_forked_process_has_separate_engines() -> None:
     message = run("""
 import os, signal
 from portalis.backend import Limits
@@ -68,7 +68,7 @@ os.waitpid(child, 0)
     assert sorted(message.splitlines()) == ["child True", "parent True"]
 
 
-def test_an_instance_with_more_to_clear_than_a_new_one_costs_is_not_rewound() -> None:
+def test_an_instance_that_is_slower_to_clear_than_to_replace_is_not_rewound() -> None:
     body = """(drop (memory.grow (i32.const 100)))
       (i32.store (i32.load (local.get $out)) (memory.size)) (i32.const 0)"""
     module = guests.dlpack(body, inputs=[tensor("x")], outputs=[tensor("y", "INT32", (1,))], batch=8)

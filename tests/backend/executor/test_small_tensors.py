@@ -1,4 +1,4 @@
-"""Calls with small tensors of the same shapes, one after the other: the executor has arrays of its own for them."""
+"""Consecutive calls with small tensors of equal shapes, for which the executor reuses its own arrays."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from tests.backend.guests import tensor
 
 pytestmark = pytest.mark.usefixtures("executor")
 
-SHAPES = [(), (1,), (3,), (2, 3), (32, 64), (32, 65)]  # some are small, the last are not
+SHAPES = [(), (1,), (3,), (2, 3), (32, 64), (32, 65)]  # small arrays, then large ones
 NEGATE = '(module (func (export "f") (param $x i64) (result i64) (i64.sub (i64.const 0) (local.get $x))))'
 
 
 def layouts(values: np.ndarray) -> list[np.ndarray]:
-    """The same elements in other places and under another name of their type."""
+    """The same elements with different layouts and spellings of their type."""
     spread = np.repeat(values[..., None], 2, axis=-1)[..., 0]  # not contiguous
     fixed = values.copy()
     fixed.flags.writeable = False
@@ -26,17 +26,17 @@ def layouts(values: np.ndarray) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_elements_come_from_the_arrays_of_this_call_whatever_their_layout(shape: tuple[int, ...]) -> None:
+def test_elements_are_read_from_the_arrays_of_the_current_call_for_any_layout(shape: tuple[int, ...]) -> None:
     with Program.load(guests.wasm(NEGATE)) as program:
         earlier: list[tuple[np.ndarray, np.ndarray]] = []
         for n in range(3):
             values = np.arange(n, n + int(np.prod(shape)), dtype=np.int64).reshape(shape)
             earlier += [(values, program.run({"x": x})["y"]) for x in layouts(values)]
-        for values, y in earlier:  # and no later call has written over an answer
+        for values, y in earlier:  # later calls must not overwrite earlier results
             np.testing.assert_array_equal(y, -values)
 
 
-def test_a_request_that_fails_leaves_nothing_for_the_next() -> None:
+def test_a_failed_request_does_not_affect_the_next() -> None:
     with Program.load(guests.echo(batch=8)) as program:
         for n in range(4):
             x = np.full((2, 4), n, np.float32)
@@ -47,7 +47,7 @@ def test_a_request_that_fails_leaves_nothing_for_the_next() -> None:
             np.testing.assert_array_equal(lent[0]["y"], x + 1)  # type: ignore[index]
 
 
-def test_threads_have_arrays_of_their_own() -> None:
+def test_each_thread_has_separate_arrays() -> None:
     wrong: list[int] = []
     with Program.load(guests.wasm(NEGATE)) as program:
 
@@ -63,7 +63,7 @@ def test_threads_have_arrays_of_their_own() -> None:
     assert wrong == []
 
 
-def test_as_many_elements_in_another_shape_are_another_shape() -> None:
+def test_the_same_number_of_elements_in_a_different_shape_is_a_different_shape() -> None:
     with Program.load(guests.wasm(NEGATE)) as program:
         for shape in ((2, 3), (2, 3), (2, 3), (3, 2), (6,), (6,), (6,), (1, 6)):
             assert program.run({"x": np.ones(shape, np.int64)})["y"].shape == shape
@@ -90,7 +90,7 @@ def test_outputs_whose_size_only_the_guest_knows_are_read_again() -> None:
 @pytest.mark.parametrize("borrow", [False, True])
 @pytest.mark.parametrize("width", [3, 5000])
 def test_requests_that_are_joined_are_distinguished_regardless_of_earlier_requests(width: int, borrow: bool) -> None:
-    """Small ones are copied together, large ones go as they are."""
+    """Small tensors are copied into one array, large tensors are passed individually."""
     with Program.load(guests.echo(batch=16)) as program:
         for rows in ((1,), (1,), (4,), (4,), (1, 3), (3, 1), (2, 2), (4,), (1, 1, 2), (4,), (5, 1), (6,), (6,), (5, 1)):
             given = [np.arange(n * width, dtype=np.float32).reshape(n, width) + 100 * i for i, n in enumerate(rows)]
@@ -101,9 +101,9 @@ def test_requests_that_are_joined_are_distinguished_regardless_of_earlier_reques
 
 
 @pytest.mark.parametrize("borrow", [False, True])
-def test_an_input_that_came_in_pieces_and_then_not_at_all_is_read_again(borrow: bool) -> None:
+def test_an_input_that_is_absent_after_a_joined_call_is_read_again(borrow: bool) -> None:
     body = """(if (i32.ge_s (i32.load offset=52 (local.get $in)) (i32.const 0))
-        (then (local.set $in (i32.add (local.get $in) (i32.const 40)))))"""  # y is o where that is there, else x
+        (then (local.set $in (i32.add (local.get $in) (i32.const 40)))))"""  # y is o if it is present, else x
     inputs = [tensor("x"), tensor("o", optional=True)]
     module = guests.dlpack(body + guests.ECHO_BODY, inputs=inputs, outputs=[tensor("y")], batch=8)
     with Program.load(module) as program:

@@ -1,4 +1,4 @@
-"""A guest has the stack that its limit promises on every thread, however small; every limit holds on the real engine."""
+"""A guest has the stack of its limit on threads with any stack size; every limit is enforced by the real engine."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def child(code: str, *arguments: str, stack: str = "") -> str:
 
 
 @pytest.mark.parametrize("stack", ["1024", "512", "unlimited"])
-def test_recursion_is_a_trap_on_every_thread_however_small_its_stack(stack: str) -> None:
+def test_recursion_is_a_trap_on_threads_with_any_stack_size(stack: str) -> None:
     message = child(
         """
 def go(program):
@@ -65,7 +65,7 @@ for size in (1 << 20, 4 << 20):
     assert message.splitlines() == ["Trap True", "0.0"] * 12
 
 
-def test_a_start_function_has_its_stack_too() -> None:
+def test_a_start_function_has_the_same_stack_limit() -> None:
     message = child(
         """
 wasm = bytes(wasmtime.wat2wasm('''(module (memory (export "memory") 1) (func $deep (call $deep) (call $deep)) (start $deep)
@@ -98,7 +98,7 @@ def test_the_stack_of_a_thread_is_its_own() -> None:
 # -- limits ------------------------------------------------------------------------------------------------------------
 
 
-def test_every_limit_at_its_bounds_runs_on_the_engine_or_is_an_error_of_ours() -> None:
+def test_every_limit_at_its_bounds_runs_or_is_a_wasm_error() -> None:
     cases: list[dict[str, Any]] = [
         {name: 1 if Limits.__dataclass_fields__[name].type == "int" else 1e-9} for name in FIELDS
     ]
@@ -133,7 +133,7 @@ print(Program.load(WASM).run({"x": np.zeros(1, np.float32)}))
 
 
 @pytest.mark.parametrize("name", MAX_LIMITS)
-def test_a_limit_just_over_its_bound_is_rejected_and_the_bound_is_named(name: str) -> None:
+def test_a_limit_beyond_its_bound_is_rejected_with_the_bound(name: str) -> None:
     most, words = MAX_LIMITS[name]
     beyond = int(most) + 1
     with pytest.raises(SettingsError, match="at most") as caught:
@@ -150,12 +150,12 @@ def test_a_limit_just_over_its_bound_is_rejected_and_the_bound_is_named(name: st
 
 @pytest.mark.parametrize("name", FIELDS)
 @pytest.mark.parametrize("value", [True, "5", None, float("nan"), float("-inf"), [1], 0, -1])
-def test_a_limit_that_is_no_number_above_zero_is_rejected_by_name(name: str, value: object) -> None:
+def test_a_limit_that_is_not_a_positive_number_is_rejected_by_name(name: str, value: object) -> None:
     with pytest.raises(SettingsError, match=f"^{name} must be "):
         Limits(**{name: value})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", [name for name in FIELDS if name not in _SECONDS])
-def test_a_size_that_is_no_whole_number_is_rejected_by_name(name: str) -> None:
+def test_a_size_that_is_not_an_integer_is_rejected_by_name(name: str) -> None:
     with pytest.raises(SettingsError, match=f"^{name} must be a whole number, not 1e6|1000000"):
         Limits(**{name: 1e6})  # type: ignore[arg-type]

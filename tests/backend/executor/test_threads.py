@@ -1,4 +1,4 @@
-"""A batch in parts that run side by side: how it is cut, and the threads."""
+"""Splitting a batch into parts that run concurrently on threads."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.running.waiting import PATIENCE_S
 
 
 @given(size=st.integers(0, 10_000), parts=st.integers(0, 70), least=st.integers(0, 500))
-def test_spans_cover_everything_once_in_nearly_equal_parts(size: int, parts: int, least: int) -> None:
+def test_ranges_cover_all_items_once_in_nearly_equal_parts(size: int, parts: int, least: int) -> None:
     found = split_range(size, parts, least)
     assert [i for start, end in found for i in (start, end)][1:-1:2] == [start for start, _ in found][1:]
     assert (found[0][0], found[-1][1]) == (0, size) and 1 <= len(found) <= max(parts, 1)
@@ -22,7 +22,7 @@ def test_spans_cover_everything_once_in_nearly_equal_parts(size: int, parts: int
     assert len(found) == 1 or min(lengths) >= max(least, 1)
 
 
-def test_spans_use_as_many_parts_as_there_is_work_for() -> None:
+def test_the_number_of_ranges_depends_on_the_work() -> None:
     assert split_range(10, 4) == [(0, 2), (2, 5), (5, 7), (7, 10)]
     assert split_range(10, 4, 4) == [(0, 5), (5, 10)]
     assert split_range(3, 4, 4) == [(0, 3)]
@@ -37,7 +37,7 @@ def test_workers_keep_the_order_of_their_items(count: int) -> None:
     workers.close()
 
 
-def test_the_items_run_side_by_side_and_the_caller_takes_the_first() -> None:
+def test_the_items_run_concurrently_and_the_caller_runs_the_first() -> None:
     workers, barrier = GuestThreads(3), threading.Barrier(3)
 
     def meet(_: int) -> str:

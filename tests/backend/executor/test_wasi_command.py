@@ -1,4 +1,4 @@
-"""The command convention: WASI programs, one instance a row."""
+"""The command convention: WASI commands, one instance per row."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def rows(*items: object) -> np.ndarray:
     return np.array([[item] for item in items], dtype=object)
 
 
-def test_each_row_is_a_program_of_its_own() -> None:
+def test_each_row_is_a_separate_run_of_the_command() -> None:
     args = np.array([[b"a", b"b"], [b"c", b"d"]], dtype=object)
     result = Program.load(CAT).run({"stdin": rows(b"one", b"\xfftwo\n\0"), "args": args})
     assert result["stdout"].tolist() == [[b"one"], [b"\xfftwo\n\0"]]
@@ -30,7 +30,7 @@ def test_arguments_are_optional_and_an_empty_batch_is_empty() -> None:
     assert empty["stdout"].shape == (0, 1) and empty["exit_code"].shape == (0, 1)
 
 
-def test_input_larger_than_one_read_arrives_whole() -> None:
+def test_input_larger_than_one_read_arrives_completely() -> None:
     data = bytes(range(256)) * 2000
     assert Program.load(CAT).run({"stdin": rows(data)})["stdout"][0, 0] == data
 
@@ -39,13 +39,13 @@ def test_text_is_encoded_as_utf8() -> None:
     assert Program.load(CAT).run({"stdin": rows("grün")})["stdout"][0, 0] == "grün".encode()
 
 
-def test_rows_run_side_by_side_on_threads() -> None:
+def test_rows_run_concurrently_on_threads() -> None:
     with Program.load(CAT, threads=3) as program:
         data = [str(i).encode() * 1000 for i in range(30)]
         assert [r[0] for r in program.run({"stdin": rows(*data)})["stdout"]] == data
 
 
-def test_output_over_the_limit_is_an_error_and_never_a_cut_result() -> None:
+def test_output_that_exceeds_the_limit_is_an_error_and_is_never_truncated() -> None:
     program = Program.load(CAT, limits=Limits(max_stdout_bytes=1000))
     assert len(program.run({"stdin": rows(b"x" * 1000)})["stdout"][0, 0]) == 1000
     with pytest.raises(GuestError, match=r"more than 1000 bytes to a stream \(raise Limits.max_stdout_bytes"):
@@ -65,7 +65,7 @@ def test_an_argument_that_is_not_utf8_is_rejected_and_never_changed(argument: ob
     assert program.run({"stdin": rows(b"on"), "args": rows("café")})["stdout"].item() == b"on"
 
 
-def test_arguments_arrive_as_they_were_given() -> None:
+def test_arguments_arrive_unchanged() -> None:
     text = """(module (import "wasi_snapshot_preview1" "args_sizes_get" (func $s (param i32 i32) (result i32)))
       (import "wasi_snapshot_preview1" "args_get" (func $g (param i32 i32) (result i32)))
       (import "wasi_snapshot_preview1" "fd_write" (func $w (param i32 i32 i32 i32) (result i32)))
@@ -87,7 +87,7 @@ def test_text_with_lone_surrogates_is_rejected_by_name() -> None:
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_all_rows_together_have_a_limit_too(threads: int) -> None:
+def test_the_output_of_all_rows_together_is_limited(threads: int) -> None:
     with Program.load(CAT, limits=Limits(max_tensor_bytes=3000), threads=threads) as program:
         assert program.run({"stdin": rows(b"x" * 1400, b"y" * 1400)})["exit_code"].tolist() == [[0], [0]]
         with pytest.raises(
@@ -96,7 +96,7 @@ def test_all_rows_together_have_a_limit_too(threads: int) -> None:
             program.run({"stdin": rows(b"x" * 1400, b"y" * 1400, b"z" * 1400)})
 
 
-def test_the_guests_last_words_are_in_the_error() -> None:
+def test_the_error_contains_the_end_of_stderr() -> None:
     text = """(module (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
       (memory (export "memory") 1) (data (i32.const 16) "out of ideas")
       (func (export "_start") (i32.store (i32.const 0) (i32.const 16)) (i32.store (i32.const 4) (i32.const 12))
@@ -105,7 +105,7 @@ def test_the_guests_last_words_are_in_the_error() -> None:
         Program.load(guests.wasm(text)).run({"stdin": rows(b"")})
 
 
-def test_every_row_has_the_whole_time_limit() -> None:
+def test_every_row_has_the_full_time_limit() -> None:
     text = """(module (memory (export "memory") 1) (func (export "_start") (loop $l br $l)))"""
     program = Program.load(guests.wasm(text), limits=Limits(timeout_s=0.2))
     with pytest.raises(GuestTimeout, match=r"0\.2 s"):
@@ -175,7 +175,7 @@ def test_sleeping_works_and_ends_with_the_deadline(absolute: bool) -> None:
 
 
 def test_nothing_of_the_host_is_visible() -> None:
-    # no preopened directory, no environment, no arguments but the program's name
+    # no preopened directory, no environment, and only the program's name as an argument
     text = """(module
       (import "wasi_snapshot_preview1" "fd_prestat_get" (func $prestat (param i32 i32) (result i32)))
       (import "wasi_snapshot_preview1" "environ_sizes_get" (func $env (param i32 i32) (result i32)))

@@ -1,4 +1,4 @@
-"""A native library that does not fit is not called: the Python executor runs, and one line of the log says why."""
+"""An incompatible native library is not called: the Python executor runs, and one log line gives the reason."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _looked_for_anew(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of libraries in the place of the island's; the path of the core in it."""
+    """A directory that replaces the island's libraries; returns the path of the core library in it."""
     monkeypatch.setattr(loaded, "__file__", str(tmp_path / "executor" / "loaded.py"))
     library = tmp_path / "lib" / platform.machine() / "libwasm_core.so"
     library.parent.mkdir(parents=True)
@@ -49,18 +49,18 @@ def runs() -> type:
         return type(program._runner)
 
 
-def test_the_version_is_the_one_that_portalis_asks_for() -> None:
+def test_the_supported_version_is_the_required_version() -> None:
     wanted = WASMTIME_REQUIREMENT
     assert wanted in pyproject()["project"]["dependencies"]
 
 
-def test_the_library_runs_guests_where_it_fits(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_compatible_library_runs_guests(caplog: pytest.LogCaptureFixture) -> None:
     assert runs() is CoreExecutor
     assert caplog.messages == []
 
 
 @pytest.mark.parametrize("version", ["49.0.3", "51.0.0", "5.0.1"])
-def test_another_wasmtime_is_not_called(
+def test_a_different_version_of_wasmtime_is_not_called(
     version: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(importlib.metadata, "version", lambda name: version)
@@ -75,7 +75,7 @@ def test_another_wasmtime_is_not_called(
     assert caplog.records[0].levelno == logging.WARNING
 
 
-def test_a_wasmtime_without_metadata_is_judged_by_its_structs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wasmtime_without_metadata_is_checked_by_its_structs(monkeypatch: pytest.MonkeyPatch) -> None:
     def version(name: str) -> str:
         raise importlib.metadata.PackageNotFoundError(name)
 
@@ -83,7 +83,9 @@ def test_a_wasmtime_without_metadata_is_judged_by_its_structs(monkeypatch: pytes
     assert runs() is CoreExecutor
 
 
-def test_other_structs_are_not_passed(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_library_with_different_structs_is_not_used(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(core_library, "struct_sizes", lambda: 1)
     assert runs() is PythonExecutor
     (message,) = caplog.messages
@@ -91,26 +93,26 @@ def test_other_structs_are_not_passed(monkeypatch: pytest.MonkeyPatch, caplog: p
 
 
 @pytest.mark.parametrize("content", [b"", b"no library", b"\x7fELF" + bytes(60)], ids=["empty", "text", "zeros"])
-def test_a_damaged_library_is_left_alone(content: bytes, moved: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_damaged_library_is_not_used(content: bytes, moved: Path, caplog: pytest.LogCaptureFixture) -> None:
     moved.write_bytes(content)
     assert runs() is PythonExecutor
     assert [str(moved) in message for message in caplog.messages] == [True]
 
 
-def test_a_library_for_another_machine_is_left_alone(moved: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_library_for_a_different_machine_is_not_used(moved: Path, caplog: pytest.LogCaptureFixture) -> None:
     other = {"x86_64": "aarch64", "aarch64": "x86_64"}[platform.machine()]
     shutil.copy(Path(core_library.__file__).parents[1] / "lib" / other / "libwasm_core.so", moved)
     assert runs() is PythonExecutor
     assert len(caplog.messages) == 1
 
 
-def test_a_library_of_another_kind_is_left_alone(moved: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_unrelated_library_is_not_used(moved: Path, caplog: pytest.LogCaptureFixture) -> None:
     shutil.copy(ffi.dll._name, moved)
     assert runs() is PythonExecutor
     assert len(caplog.messages) == 1
 
 
-def test_where_there_is_none_it_is_not_missed(
+def test_without_a_library_the_python_executor_runs_silently(
     moved: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert not moved.exists()

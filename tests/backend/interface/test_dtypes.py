@@ -31,7 +31,7 @@ def test_the_table_agrees_with_numpy_and_dlpack() -> None:
 
 
 @pytest.mark.parametrize("name", list(DTYPES))
-def test_a_dtype_is_found_by_any_of_its_names(name: str) -> None:
+def test_a_dtype_can_be_looked_up_by_any_of_its_names(name: str) -> None:
     dtype = DTYPES[name]
     assert dtype.triton == ("TYPE_STRING" if name == "BYTES" else f"TYPE_{name}")
     for text in (name, name.lower(), dtype.triton, f"type_{name}"):
@@ -59,12 +59,12 @@ def test_bfloat16_agrees_with_the_reference_implementation(values: np.ndarray) -
 
 
 @given(bits=hnp.arrays(np.uint16, 8))
-def test_every_bfloat16_that_is_a_number_comes_back_exactly(bits: np.ndarray) -> None:
+def test_every_bfloat16_number_round_trips_exactly(bits: np.ndarray) -> None:
     numbers = bits[~np.isnan(bf16_to_f32(bits))]
     np.testing.assert_array_equal(f32_to_bf16(bf16_to_f32(numbers)), numbers)
 
 
-def test_a_single_float_becomes_a_single_bfloat16() -> None:
+def test_a_scalar_float_becomes_a_scalar_bfloat16() -> None:
     bits = f32_to_bf16(np.array(1.0, F32))
     assert bits.shape == () and bits == 0x3F80
 

@@ -55,7 +55,7 @@ SIDES = st.lists(st.lists(NAMES | st.integers(1, 99), max_size=4).map(tuple), mi
 
 @settings(deadline=None, max_examples=50)
 @given(inputs=SIDES, outputs=SIDES)
-def test_a_signature_survives_its_own_text(
+def test_a_signature_round_trips_through_text(
     inputs: tuple[tuple[str | int, ...], ...], outputs: tuple[tuple[str | int, ...], ...]
 ) -> None:
     signature = Signature(inputs, outputs)
@@ -89,7 +89,7 @@ def test_a_signature_has_its_names_in_order_of_appearance() -> None:
         ("(n)->(batch)", "has an invalid core dimension 'batch': use names or sizes above 0"),
     ],
 )
-def test_a_signature_that_cannot_be_read_is_quoted_with_the_remedy(text: str, message: str) -> None:
+def test_an_invalid_signature_is_quoted_with_a_remediation(text: str, message: str) -> None:
     with pytest.raises(InterfaceError) as caught:
         Signature.parse(text)
     assert str(caught.value) == f"signature {text!r} {message}"
@@ -126,12 +126,12 @@ def sides() -> st.SearchStrategy[tuple[TensorSpec, ...]]:
         description=st.text(),
     )
 )
-def test_an_interface_survives_its_json(interface: Interface) -> None:
+def test_an_interface_round_trips_through_json(interface: Interface) -> None:
     text = json.dumps(interface.to_json())
     assert Interface.from_json(json.loads(text), where="here") == interface
 
 
-def test_the_json_leaves_defaults_out() -> None:
+def test_the_json_omits_defaults() -> None:
     short = Interface.from_json({**GOOD, "convention": "dlpack", "signature": ""}, where="here")
     assert short.to_json() == {"abi": 1, "entry": "f", "convention": "dlpack", "inputs": X, "outputs": Y}
     full = {**GOOD, "args": ["x", 2, 0.5], "returns": "status", "max_batch_size": 4, "description": "Does."}
@@ -200,12 +200,12 @@ def test_a_dlpack_entry_has_a_name_by_default() -> None:
         ),
     ],
 )
-def test_what_is_wrong_in_the_json_is_named(change: Declared, message: str) -> None:
+def test_each_problem_of_the_json_is_named(change: Declared, message: str) -> None:
     Interface.from_json(GOOD, where="here")
     assert not_read({**GOOD, **change}) == f"here: {message}"
 
 
-def test_as_many_tensors_as_are_allowed_are_passed_to_the_guest() -> None:
+def test_the_maximum_number_of_tensors_is_passed_to_the_guest() -> None:
     inputs = [tensor(f"x{i}", dims=(1,)) for i in range(127)]
     wasm = guests.dlpack(guests.ECHO_BODY, inputs=inputs, outputs=[tensor("y", dims=(1,))], batch=8)
     with Program.load(wasm, cache=None) as program:
@@ -232,7 +232,7 @@ JSON = st.recursive(
 
 @settings(deadline=None)
 @given(changes=st.dictionaries(st.sampled_from([*GOOD, "abi", "args", "returns", "description"]), JSON, max_size=4))
-def test_no_json_makes_the_reader_fail(changes: Declared) -> None:
+def test_any_json_is_read_or_rejected(changes: Declared) -> None:
     try:
         found = Interface.from_json({**GOOD, **changes}, where="here")
     except InterfaceError as error:
@@ -250,7 +250,7 @@ def with_section(payload: bytes, text: str = "(module)") -> ModuleInfo:
     return read_module(guests.wasm(text) + emit.section(0, emit.name("portalis") + payload))
 
 
-def test_entries_are_read_one_after_the_other_as_linkers_join_them() -> None:
+def test_entries_that_a_linker_concatenated_are_read() -> None:
     info = with_section(b'\0{"entry": "a"}\n{"entry": "b"}\0\0\t{"entry": "c"} \r\n')
     assert [entry["entry"] for entry in parse_section(info, "m.wasm")] == ["a", "b", "c"]
     assert parse_section(with_section(b"\0\0"), "m.wasm") == []
@@ -280,7 +280,7 @@ def test_a_section_nested_too_deep_is_rejected() -> None:
 
 @settings(deadline=None)
 @given(payload=st.binary(max_size=60) | st.text('{}[]",:0a ', max_size=30).map(str.encode))
-def test_no_section_makes_discovery_fail(payload: bytes) -> None:
+def test_any_section_is_read_or_rejected(payload: bytes) -> None:
     info = with_section(payload, guests.ADD)
     try:
         found = discover(info, where="m.wasm")
@@ -301,7 +301,7 @@ ANNOTATE = "write it into the module with 'portalis annotate'"
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
-def test_the_examples_describe_themselves(path: Path) -> None:
+def test_the_examples_declare_their_interfaces(path: Path) -> None:
     info = read_module(path)
     found = discover(info, where=str(path))
     expected = "exports" if found.convention is Convention.COMMAND or not parse_section(info, "") else "section"
@@ -310,7 +310,7 @@ def test_the_examples_describe_themselves(path: Path) -> None:
     assert again.to_json() == found.to_json() and again.source == "explicit"
 
 
-def test_numbers_in_and_out_are_elementwise_under_their_own_names() -> None:
+def test_functions_of_numbers_are_elementwise_with_the_names_of_their_parameters() -> None:
     text = '(func (export "f") (param $a i32) (param $b f64) (result i64 f32) (i64.const 0) (f32.const 0))'
     assert discover(module(text), where="m.wasm").to_json() == {
         "abi": 1,
@@ -322,7 +322,7 @@ def test_numbers_in_and_out_are_elementwise_under_their_own_names() -> None:
     }
 
 
-def test_unnamed_parameters_are_counted_and_outputs_never_hide_an_input() -> None:
+def test_unnamed_parameters_are_numbered_and_names_of_outputs_are_distinct() -> None:
     found = discover(module(SCALAR), where="m.wasm")
     assert ([s.name for s in found.inputs], [s.name for s in found.outputs]) == (["x0"], ["y"])
     clash = '(func (export "f") (param $y f32) (result f32) (local.get 0))'
@@ -353,20 +353,20 @@ def test_a_declared_entry_picks_one_of_several() -> None:
     assert refused(module(TWO, *described)) == "m.wasm has several entries (f, g): choose one with wasm.entry"
 
 
-def test_an_entry_that_the_section_does_not_describe_comes_from_the_exports() -> None:
+def test_an_entry_missing_in_the_section_is_derived_from_the_exports() -> None:
     described = [{**GOOD, "convention": "elementwise", "entry": "f", "description": "of f"}]
     found = discover(module(TWO, *described), {"entry": "g"}, where="m.wasm")
     assert (found.entry, found.description, found.source) == ("g", "", "explicit")
 
 
-def test_what_is_declared_overrides_the_section_key_by_key() -> None:
+def test_each_declared_key_overrides_the_section() -> None:
     described = {**GOOD, "entry": "k", "description": "kept"}
     found = discover(module(KERNEL, described), {"inputs": [tensor("z")], "returns": None}, where="m.wasm")
     assert (found.inputs[0].name, found.outputs[0].name, found.description) == ("z", "y", "kept")
     assert found.source == "explicit"
 
 
-def test_tensors_and_a_convention_are_enough_where_one_function_can_be_the_entry() -> None:
+def test_tensors_and_a_convention_are_enough_if_only_one_function_can_be_the_entry() -> None:
     declared: Declared = {"inputs": X, "outputs": Y, "convention": "gufunc", "signature": "(n)->(n)"}
     assert discover(module(KERNEL), declared, where="m.wasm").entry == "k"
     assert discover(module(KERNEL), {**declared, "entry": "k"}, where="m.wasm").entry == "k"
@@ -451,7 +451,7 @@ ABI_EXPORTS = (
         ),
     ],
 )
-def test_what_cannot_be_derived_is_reported_with_the_exports_and_the_remedy(
+def test_a_failed_derivation_is_reported_with_the_exports_and_a_remediation(
     text: str, declared: Declared, message: str
 ) -> None:
     assert refused(module(text), declared) == message
@@ -469,7 +469,7 @@ def test_what_cannot_be_derived_is_reported_with_the_exports_and_the_remedy(
         ),
     ],
 )
-def test_an_entry_that_may_take_pointers_is_never_served_by_guess(text: str, why: str) -> None:
+def test_an_entry_whose_parameters_could_be_pointers_is_not_derived(text: str, why: str) -> None:
     message = refused(module(text))
     assert re.match(rf"^m\.wasm: the entry 'k'\(.*\) -> \(.*\) {why}, so its interface cannot be derived\. ", message)
     assert 'parameters { key: "wasm.convention" value { string_value: "gufunc" } }' in message
@@ -484,13 +484,13 @@ def test_integers_are_values_where_the_convention_reports_it() -> None:
     assert discover(module(floats), where="m.wasm").convention is Convention.ELEMENTWISE
 
 
-def test_helpers_of_toolchains_are_no_candidates() -> None:
+def test_helper_functions_of_toolchains_are_not_candidates() -> None:
     helpers = ("malloc", "free", "_initialize", "__pin", "portalis_alloc", "cabi_realloc", "abort")
     text = "".join(f'(func (export "{name}"))' for name in helpers) + '(memory (export "m") 1)' + SCALAR
     assert [e.name for e in entry_candidates(module(text))] == ["f"]
 
 
-def test_long_lists_of_exports_are_cut_and_odd_names_are_escaped() -> None:
+def test_long_lists_of_exports_are_truncated_and_names_are_escaped() -> None:
     text = "".join(f'(func (export "f{i}"))' for i in range(23))
     message = describe_exports(module(text))
     assert message.startswith("Its exports are: f0() -> (), f1() -> ()") and message.endswith("f19() -> () and 3 more")
@@ -558,7 +558,7 @@ def test_a_gufunc_that_returns_a_status_gets_a_pointer_to_every_output() -> None
     assert message == "entry 'k' returns 1 values, but 1 outputs are not among its arguments and it returns a status"
 
 
-def test_a_gufunc_takes_numbers_that_are_there() -> None:
+def test_all_problems_of_a_gufunc_entry_are_reported_together() -> None:
     text = '(func (export "k") (param i32 v128))'
     message = mismatch(
         text,
@@ -598,13 +598,13 @@ def test_a_commands_tensors_are_fixed() -> None:
     )
 
 
-def test_an_interface_for_another_module_names_the_missing_entry() -> None:
+def test_the_interface_of_a_different_module_is_rejected_with_the_missing_entry() -> None:
     interface = discover(module(SCALAR), where="m.wasm")
     with pytest.raises(InterfaceError, match=r"^other\.wasm exports no function 'f'\. It has no exports$"):
         check_interface(module(""), interface, where="other.wasm")
 
 
-def test_the_nearest_name_is_looked_for_with_bounded_work() -> None:
+def test_the_search_for_the_closest_name_is_bounded() -> None:
     long = "".join(f'(export "{i:06}{"ab" * 40_000}" (func $f))' for i in range(20))
     many = "".join(f'(export "fun{i:06}" (func $f))' for i in range(20_000))
     info = module(f'(func $f) (export "function" (func $f)) {many} {long}')

@@ -67,7 +67,7 @@ def test_a_module_that_grows_its_memory_is_advised_to_export_an_allocator(parts:
     )
 
 
-def test_an_allocator_of_another_name_is_pointed_at() -> None:
+def test_an_allocator_with_an_unknown_name_is_suggested() -> None:
     bindgen = '(func (export "__wbindgen_malloc") (param i32 i32) (result i32) (i32.const 8))'
     message = why(module(MEMORY, GROWS, bindgen))
     assert "'__wbindgen_malloc' has the type of portalis_alloc: if it allocates, export" in message
@@ -79,6 +79,6 @@ def test_an_allocator_of_another_name_is_pointed_at() -> None:
 
 
 @pytest.mark.parametrize(("declared", "most"), [("1", None), ("1 20", 20 * 65536), ("0 0", 0), ("1 65536", 1 << 32)])
-def test_a_memorys_own_maximum_is_read_in_bytes(declared: str, most: int | None) -> None:
+def test_the_maximum_of_a_memory_is_read_in_bytes(declared: str, most: int | None) -> None:
     assert declared_maximum_bytes(module(f'(memory (export "memory") {declared})')) == most
     assert declared_maximum_bytes(module(f"(memory {declared})")) is None

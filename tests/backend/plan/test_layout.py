@@ -30,7 +30,7 @@ def packed(names: list[tuple[int, str]]) -> tuple[bytes, list[tuple[int, str]]]:
     return bytes(block), [(index, block[where : where + size].decode()) for index, where, size in found]
 
 
-def test_a_block_says_how_long_it_is_and_begins_everything_at_a_multiple_of_eight() -> None:
+def test_a_block_contains_its_size_and_aligns_all_parts_to_eight_bytes() -> None:
     block, names = packed([(0, "add"), (7, "other")])
     head = layout.HEADER.unpack_from(block)
     assert head[:3] == (b"PORTPLAN", layout.VERSION, len(block))
@@ -38,19 +38,19 @@ def test_a_block_says_how_long_it_is_and_begins_everything_at_a_multiple_of_eigh
     assert names == [(0, "add"), (7, "other")]
 
 
-def test_a_plan_has_as_many_names_as_fit_and_none_is_long() -> None:
-    """A module may have a million functions, with names of megabytes."""
+def test_the_names_in_a_plan_are_limited_in_number_and_length() -> None:
+    """A module can have a million functions, and names of several megabytes."""
     block, names = packed([(i, "x" * 1_000_000 if i == 1 else f"f{i}" * 10) for i in range(50_000)])
     assert 1_000 < len(names) < 50_000 and [index for index, _ in names] == list(range(len(names)))
     assert "(1,000,000 characters)" in names[1][1] and len(names[1][1]) < 200
     assert len(block) < layout.MAX_NAMES_BYTES * 2
 
 
-# -- read as docs/architecture/plan.md says ----------------------------------------------------------------------------
+# -- decoded as docs/architecture/plan.md defines ----------------------------------------------------------------------------
 
 
 class Read:
-    """The fields of a block, by the offsets of the documentation."""
+    """The fields of a block, at their documented offsets."""
 
     def __init__(self, block: bytes | bytearray) -> None:
         self.block = bytes(block)
@@ -96,7 +96,7 @@ CODE = [b"guest" * 100, b"loop", b"bridge!", b"adapter.."]
 
 @pytest.mark.parametrize("isolation", ["request", "batch", "instance"])
 @pytest.mark.parametrize("name", MODULES)
-def test_every_field_is_where_the_documentation_says(name: str, isolation: str) -> None:
+def test_every_field_is_at_its_documented_offset(name: str, isolation: str) -> None:
     limits = Limits(timeout_s=2.5, max_memory_bytes=1 << 24, max_output_bytes=1234, max_stack_bytes=1 << 18)
     plan = plan_of(MODULES[name], isolation, limits=limits)
     code = [CODE[0], *CODE[4 - len(plan.modules) + 1 :]]
@@ -128,14 +128,14 @@ def test_every_field_is_where_the_documentation_says(name: str, isolation: str) 
         assert (dtype, item) == (DATA_TYPES[spec.dtype.name].number, spec.dtype.itemsize)
 
 
-def test_core_dimensions_are_those_that_no_request_is_cut_in() -> None:
+def test_core_dimensions_are_never_split() -> None:
     found = Read(
         layout.pack_plan(plan_of(MODULES["gufunc of i64 sizes"]), CODE, names=[], signals=False, struct_sizes=0)
     )
     assert [row[5] for row in found.all_tensors()] == [2, 2, 0]
 
 
-def test_code_comes_last_so_that_an_executor_keeps_only_what_is_before_it() -> None:
+def test_code_is_at_the_end_so_that_an_executor_can_discard_it() -> None:
     block = layout.pack_plan(
         made(), CODE, names=[(0, "add"), (5, "more")], signals=False, struct_sizes=0, configuration="{}"
     )
@@ -157,7 +157,7 @@ def test_code_comes_last_so_that_an_executor_keeps_only_what_is_before_it() -> N
 
 
 @pytest.mark.parametrize("setting_names", [PYTHON_NAMES, TRITON_NAMES, KIT_NAMES])
-def test_the_advice_is_in_the_words_of_the_tool(setting_names: SettingNames) -> None:
+def test_the_remediation_names_settings_of_the_tool(setting_names: SettingNames) -> None:
     plan = plan_of(guests.echo(), limits=Limits(timeout_s=3), setting_names=setting_names)
     more, own, memory, output = Read(layout.pack_plan(plan, CODE[1:], names=[], signals=False, struct_sizes=0)).texts[
         3:
@@ -170,7 +170,7 @@ def test_the_advice_is_in_the_words_of_the_tool(setting_names: SettingNames) -> 
     )
 
 
-def test_the_same_plan_is_the_same_block() -> None:
+def test_equal_plans_are_equal_blocks() -> None:
     blocks = {
         bytes(
             layout.pack_plan(made(), CODE, names=[(0, "add")], signals=signals, struct_sizes=7, configuration='{"a":1}')
@@ -182,7 +182,7 @@ def test_the_same_plan_is_the_same_block() -> None:
 
 
 @pytest.mark.parametrize("name", ["größe", "\u202e", "a\nb", "n" * 100])
-def test_names_of_tensors_and_the_entry_may_be_any_text(name: str) -> None:
+def test_names_of_tensors_and_entries_can_be_any_text(name: str) -> None:
     body = guests.dlpack(guests.ECHO_BODY, inputs=[tensor("x")], outputs=[tensor("y")])
     plan = plan_of(body, interface={"inputs": [tensor(name)], "outputs": [tensor("y")]})
     found = Read(layout.pack_plan(plan, CODE[1:], names=[], signals=False, struct_sizes=0))

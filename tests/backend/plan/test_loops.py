@@ -23,7 +23,7 @@ NUMBERS = [dtype for dtype in DTYPES.values() if dtype.wasm]
 
 
 @given(st.lists(st.sampled_from(NUMBERS), min_size=2, max_size=MAX_OPERANDS), st.integers(1, 1 << 20))
-def test_chunks_are_after_the_header_aligned_and_apart(dtypes: list[DType], chunk: int) -> None:
+def test_chunks_follow_the_header_are_aligned_and_do_not_overlap(dtypes: list[DType], chunk: int) -> None:
     kinds = [dtype.wasm for dtype in dtypes]
     lowered = elementwise_loop.build_elementwise_loop(
         FuncType(tuple(kinds[:-1]), (kinds[-1],)), dtypes, None, "f", chunk

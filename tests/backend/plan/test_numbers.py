@@ -53,7 +53,7 @@ def through(source: DType, valtype: str, target: DType, values: np.ndarray, *, c
 
 
 def all_of(dtype: DType) -> np.ndarray:
-    """Every element of a type of one or two bytes."""
+    """All elements of a type of one or two bytes."""
     if dtype.name == "BOOL":
         return np.arange(256, dtype=np.uint8).view(np.bool_)
     return np.arange(1 << dtype.bits, dtype=f"uint{dtype.bits}").view(dtype.numpy)
@@ -68,7 +68,7 @@ def as_carried(dtype: DType, values: np.ndarray) -> np.ndarray:
 
 
 def same(found: np.ndarray, expected: np.ndarray) -> None:
-    """Equal, bit for bit but for NaNs, one of which is as good as another."""
+    """Whether arrays are bitwise equal; all NaNs are equal."""
     if found.dtype.kind == "f":
         np.testing.assert_array_equal(np.isnan(found), np.isnan(expected))
         found, expected = found[~np.isnan(found)], expected[~np.isnan(expected)]
@@ -78,13 +78,13 @@ def same(found: np.ndarray, expected: np.ndarray) -> None:
 
 @pytest.mark.parametrize("copied", [True, False])
 @pytest.mark.parametrize("dtype", SMALL, ids=str)
-def test_every_element_is_read_as_the_number_that_it_is(dtype: DType, copied: bool) -> None:
+def test_every_element_is_read_as_the_correct_number(dtype: DType, copied: bool) -> None:
     values = all_of(dtype)
     same(through(dtype, dtype.wasm, CARRIERS[dtype.wasm], values, copied=copied), as_carried(dtype, values))
 
 
 @pytest.mark.parametrize("dtype", SMALL, ids=str)
-def test_every_element_that_is_read_and_written_is_what_it_was(dtype: DType) -> None:
+def test_every_element_round_trips(dtype: DType) -> None:
     values = all_of(dtype)
     found = through(dtype, dtype.wasm, dtype, values)
     if dtype.name == "BOOL":
@@ -96,7 +96,7 @@ def test_every_element_that_is_read_and_written_is_what_it_was(dtype: DType) -> 
 
 
 @pytest.mark.parametrize("dtype", [dtype for dtype in NUMBERS if dtype.itemsize > 2], ids=str)
-def test_wide_elements_are_what_they_were(dtype: DType) -> None:
+def test_wide_elements_round_trip(dtype: DType) -> None:
     bits = np.random.default_rng(1).integers(0, 1 << 63, 10_000, np.uint64) * 2 + 1
     values = bits.view(f"uint{dtype.bits}").view(dtype.numpy)
     found = through(dtype, dtype.wasm, dtype, values)
@@ -118,13 +118,13 @@ def around(halves: np.ndarray, to_float: object) -> np.ndarray:
     return np.concatenate([numbers.astype(np.float32), middles, down, up, far])
 
 
-def test_every_half_and_all_between_are_rounded_to_nearest_even() -> None:
+def test_values_at_and_between_halves_are_rounded_to_nearest_even() -> None:
     values = around(np.arange(1 << 16, dtype=np.uint16).view(np.float16), lambda x: x)
     with np.errstate(over="ignore"):
         same(through(DTYPES["FP32"], "f32", DTYPES["FP16"], values), values.astype(np.float16))
 
 
-def test_every_bfloat16_and_all_between_are_rounded_to_nearest_even() -> None:
+def test_values_at_and_between_bfloat16_numbers_are_rounded_to_nearest_even() -> None:
     values = around(np.arange(1 << 16, dtype=np.uint16), bf16_to_f32)
     found = through(DTYPES["FP32"], "f32", DTYPES["BF16"], values)
     same(bf16_to_f32(found), bf16_to_f32(f32_to_bf16(values)))
@@ -141,7 +141,7 @@ def test_a_nan_stays_a_nan_of_its_sign(name: str) -> None:
 
 @settings(max_examples=30)
 @given(st.lists(st.floats(width=32), min_size=1, max_size=50))
-def test_any_float_is_rounded_as_numpy_does_it(numbers: list[float]) -> None:
+def test_any_float_is_rounded_as_in_numpy(numbers: list[float]) -> None:
     values = np.array(numbers, np.float32)
     with np.errstate(over="ignore"):
         same(through(DTYPES["FP32"], "f32", DTYPES["FP16"], values), values.astype(np.float16))
@@ -176,7 +176,7 @@ FLOATS: tuple[float, ...] = (
 
 @pytest.mark.parametrize("dtype", INTEGERS, ids=str)
 @pytest.mark.parametrize("valtype", ["f32", "f64"])
-def test_a_float_becomes_the_nearest_integer_towards_zero_that_there_is(valtype: str, dtype: DType) -> None:
+def test_a_float_is_truncated_to_an_integer_and_saturates(valtype: str, dtype: DType) -> None:
     values = np.array(FLOATS, CARRIERS[valtype].numpy)
     info = np.iinfo(dtype.numpy.name)
     expected = [
@@ -188,7 +188,7 @@ def test_a_float_becomes_the_nearest_integer_towards_zero_that_there_is(valtype:
 
 @pytest.mark.parametrize("dtype", INTEGERS, ids=str)
 @pytest.mark.parametrize("valtype", ["i32", "i64"])
-def test_an_integer_keeps_the_low_bits_that_fit(valtype: str, dtype: DType) -> None:
+def test_an_integer_keeps_its_low_bits(valtype: str, dtype: DType) -> None:
     size = CARRIERS[valtype].bits
     values = [0, 1, -1, 127, 128, 255, 256, -129, 32768, 65535, 65536, (1 << size - 1) - 1, -(1 << size - 1)]
     found = through(CARRIERS[valtype], valtype, dtype, np.array(values, CARRIERS[valtype].numpy)).tolist()
@@ -252,7 +252,7 @@ def test_every_pair_of_types_gives_a_valid_loop_whether_the_guest_is_copied_or_c
         ("BF16", [0, 0x3F00, 0x4789, 0xC789]),
     ],
 )
-def test_what_a_kernel_returns_becomes_an_element_of_the_declared_type(name: str, expected: list[float]) -> None:
+def test_the_result_of_a_kernel_is_converted_to_the_declared_type(name: str, expected: list[float]) -> None:
     described = {"entry": "sum", "convention": "gufunc", "signature": "(n)->()", "inputs": [tensor("x")]}
     module = guests.wasm(guests.SUM, {**described, "outputs": [tensor("s", name, ())]})
     with Program.load(module) as program:

@@ -30,7 +30,7 @@ def infos(plan: Plan) -> list[ModuleInfo]:
 
 @pytest.mark.parametrize("isolation", ISOLATIONS)
 @pytest.mark.parametrize("name", MODULES)
-def test_every_part_is_a_valid_module_whose_imports_are_exports_of_parts_before_it(name: str, isolation: str) -> None:
+def test_every_module_of_a_plan_is_valid_and_imports_only_from_earlier_ones(name: str, isolation: str) -> None:
     plan = made(MODULES[name], isolation)
     read = infos(plan)
     assert [each.builtin for each in plan.modules] == [False] + [True] * (len(plan.modules) - 1)
@@ -46,7 +46,7 @@ def test_every_part_is_a_valid_module_whose_imports_are_exports_of_parts_before_
                     assert export.type == wanted.type
 
 
-def test_the_bridge_has_all_that_the_adapter_imports_and_its_memory() -> None:
+def test_the_bridge_exports_the_adapters_imports_and_its_memory() -> None:
     wasm, names = adapter()
     imports = read_module(wasm).imports
     assert [each.name for each in imports] == list(names)
@@ -69,22 +69,20 @@ def test_the_adapter_exports_the_four_functions_that_executors_call() -> None:
 
 @pytest.mark.parametrize("isolation", ISOLATIONS)
 @pytest.mark.parametrize("name", MODULES)
-def test_no_part_of_ours_is_among_the_imports_of_a_guest_and_each_memory_has_its_owner(
-    name: str, isolation: str
-) -> None:
+def test_a_guest_imports_none_of_the_generated_modules_and_each_memory_has_one_owner(name: str, isolation: str) -> None:
     plan = made(MODULES[name], isolation)
     guest, *others = infos(plan)
     assert {each.module for each in guest.imports} <= {"wasi_snapshot_preview1", "env"}
     bridge = others[-2]
     (own,) = bridge.memories[-1:]
-    # the control block, what the planner wrote, and room for a first state where one is saved
+    # the control block, the planner's data, and memory for the initial state if it is saved
     pages = own.minimum
     assert pages * 65536 >= TEXTS_AT + (REWIND_MAX_BYTES if plan.rewinds else 0)
     assert pages * 65536 <= TEXTS_AT + REWIND_MAX_BYTES + (64 << 10) * 2
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_what_the_adapter_knows_is_in_the_bridges_memory_from_the_start(name: str) -> None:
+def test_the_bridges_memory_initially_contains_the_adapters_data(name: str) -> None:
     plan = made(MODULES[name])
     store = wasmtime.Store(wasmtime.Engine())
     made_instances: list[dict[str, object]] = []
@@ -137,7 +135,7 @@ for module in MODULES.values():
 
 
 def test_a_module_has_the_same_plan_in_every_process() -> None:
-    """The parts' machine code is found in the cache by their bytes."""
+    """The cache identifies the machine code of the modules by their bytes."""
     message = set()
     for seed in ("1", "2"):
         done = subprocess.run(
@@ -157,8 +155,8 @@ def test_a_module_has_the_same_plan_in_every_process() -> None:
     assert message == {here + "\n"}
 
 
-def test_guests_that_differ_in_nothing_that_matters_have_the_same_bridge_loop_and_adapter() -> None:
-    """They are compiled once for all of them."""
+def test_guests_with_equal_interfaces_share_bridge_loop_and_adapter() -> None:
+    """These modules are therefore compiled only once."""
     first, second = (
         made(
             guests.wasm(
@@ -177,7 +175,7 @@ def test_guests_that_differ_in_nothing_that_matters_have_the_same_bridge_loop_an
     assert first.modules[-2:] == second.modules[-2:]
 
 
-# -- what is said of instances -----------------------------------------------------------------------------------------
+# -- handling of instances ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -203,7 +201,7 @@ def test_an_instance_is_kept_rewound_or_created_again(
     assert (plan.keep, plan.stateful, plan.rewinds, plan.joins) == (keep, stateful, rewinds, joins)
 
 
-def test_the_guest_is_changed_only_where_its_globals_have_to_be_reached() -> None:
+def test_the_guest_is_modified_only_to_export_its_globals() -> None:
     for isolation in ISOLATIONS:
         for module in MODULES.values():
             plan = made(module, isolation)
@@ -213,7 +211,7 @@ def test_the_guest_is_changed_only_where_its_globals_have_to_be_reached() -> Non
             assert (plan.modules[0].wasm == module) == (not exposed)
 
 
-def test_a_plan_says_whether_the_guest_needs_a_host_and_has_a_memory() -> None:
+def test_a_plan_records_whether_the_guest_needs_a_host_and_has_a_memory() -> None:
     for name, module in MODULES.items():
         plan = made(module)
         assert plan.needs_host == ("host" in name)
@@ -228,6 +226,6 @@ def test_a_plan_says_whether_the_guest_needs_a_host_and_has_a_memory() -> None:
         ('(func (export "_initialize"))', "_initialize"),
     ],
 )
-def test_an_instance_is_initialised_by_what_the_module_exports_for_it(exports: str, initializer: str | None) -> None:
+def test_an_instance_is_initialized_by_the_exported_initializer(exports: str, initializer: str | None) -> None:
     text = f'(module {exports} (func (export "f") (param f32) (result f32) (local.get 0)))'
     assert made(guests.wasm(text), interface={"entry": "f"}).initializer == initializer

@@ -1,4 +1,4 @@
-"""Instances that are rewound between batches behave as new ones do: nothing of an earlier batch can be seen."""
+"""Instances that are rewound between batches behave like new ones: no data of an earlier batch is visible."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ REMEMBER = """(i32.store (local.get $y) (i32.load (i32.const {at})))
   (i32.store (i32.const {at}) (i32.add (i32.load (i32.const {at})) (i32.const 1)))"""
 
 
-def test_a_mutable_global_starts_again() -> None:
+def test_a_mutable_global_is_reset() -> None:
     module = reporter(COUNT, "(global $n (mut i32) (i32.const 7))")
     assert calls(module) == [[7]] * 7
     assert calls(module, isolation="request") == [[7]] * 7
@@ -52,7 +52,7 @@ def test_a_mutable_global_starts_again() -> None:
 
 
 @pytest.mark.parametrize("at", [16, 3000, 65532])
-def test_memory_below_and_above_the_tensors_starts_again(at: int) -> None:
+def test_memory_before_and_after_the_tensors_is_reset(at: int) -> None:
     module = reporter(REMEMBER.format(at=at))
     assert calls(module) == [[0]] * 7
     assert calls(module, isolation="instance") == [[i] for i in range(7)]
@@ -66,7 +66,7 @@ def test_memory_below_and_above_the_tensors_starts_again(at: int) -> None:
         ("f64", "(f64.const -2)", "f64.store"),
     ],
 )
-def test_globals_of_every_number_type_start_again(valtype: str, initial: str, opcode: str) -> None:
+def test_globals_of_every_number_type_are_reset(valtype: str, initial: str, opcode: str) -> None:
     body = (
         f"({opcode} (local.get $y) (global.get $n)) (global.set $n ({valtype}.add (global.get $n) ({valtype}.const 1)))"
     )
@@ -74,19 +74,19 @@ def test_globals_of_every_number_type_start_again(valtype: str, initial: str, op
     assert len({tuple(r) for r in results}) == 1
 
 
-def test_a_vector_global_starts_again() -> None:
+def test_a_vector_global_is_reset() -> None:
     body = """(v128.store (local.get $y) (global.get $n))
       (global.set $n (i32x4.add (global.get $n) (i32x4.splat (i32.const 1))))"""
     assert calls(reporter(body, "(global $n (mut v128) (v128.const i32x4 1 2 3 4))", dims=4)) == [[1, 2, 3, 4]] * 7
 
 
-def test_the_room_for_outputs_is_cleared_between_batches() -> None:
-    # reports what lies in its output before it writes there
+def test_the_memory_of_outputs_is_cleared_between_batches() -> None:
+    # reports the content of its output before it writes it
     body = """(i32.store offset=4 (local.get $y) (i32.load (local.get $y))) (i32.store (local.get $y) (i32.const 99))"""
     assert calls(reporter(body, dims=2)) == [[99, 0]] * 7
 
 
-def test_a_smaller_batch_sees_nothing_of_a_larger_one() -> None:
+def test_a_smaller_batch_cannot_see_data_of_a_larger_one() -> None:
     # the sum of the 64 words that follow its own input
     body = """(local $i i32) (local $s i32) (local $x i32)
       (local.set $x (i32.add (i32.load (local.get $in)) (i32.const 64)))
@@ -101,7 +101,7 @@ def test_a_smaller_batch_sees_nothing_of_a_larger_one() -> None:
             assert program.run({"x": np.full((1, 4), 3, F32)})["y"].tolist() == [[0]]
 
 
-def test_what_a_guest_has_grown_is_cleared() -> None:
+def test_memory_that_a_guest_has_grown_is_cleared() -> None:
     # grows by a page whenever its memory is smaller than four, and counts in the last word of the fourth
     body = """(local $last i32)
       (if (i32.lt_u (memory.size) (i32.const 4)) (then (drop (memory.grow (i32.const 3)))))
@@ -116,7 +116,7 @@ def test_what_a_guest_has_grown_is_cleared() -> None:
         assert program.stats.instances == 1
 
 
-def test_a_guest_that_grows_in_every_call_gets_new_instances_in_the_end() -> None:
+def test_a_guest_that_grows_in_every_call_eventually_gets_new_instances() -> None:
     body = """(drop (memory.grow (i32.const 1))) (i32.store (i32.load (local.get $out)) (memory.size)) (i32.const 0)"""
     module = guests.dlpack(body, inputs=[tensor("x")], outputs=[tensor("y", "INT32", (1,))], batch=8)
     with Program.load(module) as program:
@@ -143,7 +143,7 @@ def names(text: str) -> tuple[str, ...] | None:
     return rewind.exposed_global_names(read_module(bytes(wasmtime.wat2wasm(f"(module {text})"))))
 
 
-def test_the_globals_that_are_exposed_are_the_mutable_ones() -> None:
+def test_only_mutable_globals_are_exported() -> None:
     assert names(STATE + "(global (mut f64) (f64.const 0))") == ("portalis.global.0", "portalis.global.2")
     assert names('(memory (export "memory") 1)') == ()
 
@@ -167,7 +167,7 @@ def test_the_globals_that_are_exposed_are_the_mutable_ones() -> None:
         STATE + '(data $d "x") (func (data.drop $d))',
     ],
 )
-def test_a_module_whose_state_cannot_be_put_back_is_not_rewound(text: str) -> None:
+def test_a_module_whose_state_cannot_be_restored_is_not_rewound(text: str) -> None:
     assert names(text) is None
 
 
@@ -183,13 +183,13 @@ def test_a_module_that_only_reads_its_tables_and_segments_is_rewound(text: str) 
     assert names(text) == ("portalis.global.0",)
 
 
-def test_a_large_module_with_a_table_is_not_read_instruction_by_instruction() -> None:
+def test_the_instructions_of_a_large_module_with_a_table_are_not_scanned() -> None:
     table = STATE + "(table 1 funcref)"
     assert names(table) == ("portalis.global.0",)
     assert names(table + f'(data (i32.const 0) "{"x" * 65536}")') is None
 
 
-def test_exposing_adds_exports_and_nothing_else() -> None:
+def test_exposing_only_adds_exports() -> None:
     wasm = bytes(wasmtime.wat2wasm(f'(module {STATE} (func (export "f")) (func $g))'))
     before = read_module(wasm)
     exposed = rewind.expose_globals(wasm, before, ("portalis.global.0",))
@@ -200,7 +200,7 @@ def test_exposing_adds_exports_and_nothing_else() -> None:
     assert rewind.expose_globals(wasm, before, ()) is wasm
 
 
-def test_a_small_request_after_a_large_one_does_not_pay_for_clearing_the_large_ones_room() -> None:
+def test_a_small_request_after_a_large_one_does_not_clear_the_large_ones_memory() -> None:
     with Program.load(guests.echo(batch=8)) as program:
         instances = []
         for width in (10, 10, 500_000, 500_000, 10, 10, 20, 10):
@@ -212,7 +212,7 @@ def test_a_small_request_after_a_large_one_does_not_pay_for_clearing_the_large_o
 
 
 def test_a_large_growth_is_not_cleared_for_small_requests() -> None:
-    # grows by as many pages as its input says, and tells how large it is
+    # grows by the number of pages in its input, and reports its size
     body = """(drop (memory.grow (i32.trunc_f32_u (f32.load (i32.load (local.get $in))))))
       (i32.store (i32.load (local.get $out)) (memory.size)) (i32.const 0)"""
     module = guests.dlpack(body, inputs=[tensor("x")], outputs=[tensor("y", "INT32", (1,))], batch=8)
@@ -222,8 +222,8 @@ def test_a_large_growth_is_not_cleared_for_small_requests() -> None:
 
 
 def test_an_instance_with_large_tensors_serves_again() -> None:
-    """It is cleared in less time than a new one takes."""
-    # grows by 8 MiB the first time, as a guest that allocates its output does, and tells what lies at the end
+    """Clearing it takes less time than creating a new one."""
+    # grows by 8 MiB in the first call, like a guest that allocates its output, and reports the last word
     body = """(local $last i32)
       (if (i32.eqz (global.get $grown)) (then (global.set $grown (i32.const 1))
         (if (i32.lt_u (memory.size) (i32.const 256)) (then (drop (memory.grow (i32.const 128)))))))

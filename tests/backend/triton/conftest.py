@@ -27,7 +27,7 @@ NAMES = {"float32": "FP32", "float64": "FP64", "float16": "FP16", "bool": "BOOL"
 
 
 only = partial(pytest.mark.parametrize, "server", indirect=True)
-"""``only(argvalues=["python"])`` runs a test for these engines alone."""
+"""``only(argvalues=["python"])`` runs a test only for these engines."""
 
 
 class Server:
@@ -45,7 +45,7 @@ class Server:
         self.client = grpc.InferenceServerClient(triton.grpc_url)
 
     def name(self, model: str) -> str:
-        """The model's name in the repository."""
+        """The name of the model in the repository."""
         name = f"{self.engine}_{model}" if self.engine else model
         if self._loaded is not None:
             with self._lock:
@@ -55,7 +55,7 @@ class Server:
         return name
 
     def infer(self, model: str, *, outputs: list[str] | None = None, **inputs: np.ndarray) -> dict[str, np.ndarray]:
-        """One call; `inputs` by name."""
+        """Call a model with `inputs` by name."""
         return self.request(model, inputs, outputs=outputs)
 
     def request(
@@ -96,7 +96,7 @@ class Server:
         return str(caught.value.status()), message
 
     def together(self, calls: list[Callable[[], Any]]) -> list[Any]:
-        """The results, or errors, of calls made at the same time."""
+        """The results or errors of concurrent calls."""
         with ThreadPoolExecutor(len(calls)) as pool:
             futures: list[Future[Any]] = [pool.submit(call) for call in calls]
         return [f.exception() or f.result() for f in futures]
@@ -107,7 +107,7 @@ class Server:
         return {k: float(v) for k, _, v in (line.rpartition(" ") for line in lines if not line.startswith("#"))}
 
     def metric(self, name: str, model: str) -> float:
-        """The sum over the model's processes. Raises KeyError for a metric that was never reported yet."""
+        """The sum over the model's processes. Raises KeyError for a metric that was not reported yet."""
         start = f'{name}{{model="{self.name(model)}",'
         found = [value for key, value in self.metrics().items() if key.startswith(start)]
         if not found:
@@ -115,10 +115,10 @@ class Server:
         return sum(found)
 
     def eventually(self, holds: Callable[[], bool]) -> None:
-        """Wait for what is reported in the background."""
+        """Wait for a value that is reported in the background."""
 
         def found() -> bool:
-            with contextlib.suppress(KeyError):  # a metric that was never reported yet
+            with contextlib.suppress(KeyError):  # the metric was not reported yet
                 return holds()
             return False
 

@@ -1,4 +1,4 @@
-"""Model repositories of small guests, hostile ones included, for the tests on a real Triton."""
+"""Model repositories of small guests, including hostile ones, for the tests on a real Triton."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.backend.guests import tensor
 BARE = 'backend: "wasm"\n'
 # the executors of a server, and the wasm.engine of the models that are to run there
 ENGINES = {"native": "auto", "python": "python"}
-PYTHON_ALONE = ("cat", "threaded")  # models that run in Triton's Python backend whatever they ask for
+PYTHON_ALONE = ("cat", "threaded")  # models that run in Triton's Python backend regardless of their parameters
 
 
 def parameters(values: Mapping[str, str]) -> str:
@@ -21,12 +21,12 @@ def parameters(values: Mapping[str, str]) -> str:
 
 
 def engine(name: str) -> str:
-    """The parameter that has a model run in one of ENGINES."""
+    """The parameter that selects one of ENGINES for a model."""
     return parameters({"wasm.engine": ENGINES[name]})
 
 
 def write(repository: Path, name: str, module: bytes, config: str | None = BARE, version: int = 1) -> None:
-    """A model with this module and configuration (None: no config.pbtxt at all)."""
+    """Write a model with this module and configuration (None: without config.pbtxt)."""
     folder = repository / name / str(version)
     folder.mkdir(parents=True)
     (folder / "model.wasm").write_bytes(module)
@@ -160,7 +160,7 @@ def _good_models(write: Write) -> None:
 
 
 def _host_bounds(write: Write) -> None:
-    """Models of guests that put the host to work."""
+    """Models of guests that cause work for the host."""
     write(
         "zero_huge",
         host_guests.lying_shape(0, 1 << 62, batch=8),

@@ -13,7 +13,7 @@ from tests.running.garbage import wait_collected
 
 
 @pytest.mark.parametrize("shape", [(), (1,), (3, 4), (0,), (2, 0, 3), (1, 1, 1, 1, 1, 1, 1, 2)])
-def test_bits_come_back_as_they_went(shape: tuple[int, ...]) -> None:
+def test_bits_round_trip(shape: tuple[int, ...]) -> None:
     bits = np.random.default_rng(0).integers(0, 1 << 16, shape, np.uint16)
     got = capsule.read_bf16(capsule.make_bf16(bits))
     assert got.shape == shape
@@ -25,7 +25,7 @@ def test_an_array_that_is_not_row_major_is_copied() -> None:
     np.testing.assert_array_equal(capsule.read_bf16(capsule.make_bf16(bits)), bits)
 
 
-def test_what_was_read_keeps_its_capsule_alive() -> None:
+def test_a_read_array_keeps_its_capsule_alive() -> None:
     got = capsule.read_bf16(capsule.make_bf16(np.arange(1000, dtype=np.uint16)))
     gc.collect()
     assert got.tolist() == list(range(1000))

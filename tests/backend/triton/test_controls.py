@@ -18,7 +18,7 @@ from tests.backend.guests import tensor
 
 X = {"name": "x", "data_type": "TYPE_FP32", "dims": ["1"]}
 Y = {"name": "y", "data_type": "TYPE_FP32", "dims": ["1"]}
-# as Triton hands it over: fields without a value are there, too
+# as in Triton's configuration, which also contains fields without a value
 EMPTY = {"int32_false_true": [], "fp32_false_true": [], "bool_false_true": [], "data_type": "TYPE_INVALID"}
 
 
@@ -35,7 +35,7 @@ START = control("START", INT32)
 
 
 class Target:
-    """Triton's configuration object, as far as the backend uses it."""
+    """The part of Triton's configuration object that the backend uses."""
 
     def __init__(self, config: dict[str, Any]) -> None:
         self.config = copy.deepcopy(config)
@@ -93,7 +93,7 @@ def test_without_controls_there_are_none(config: dict[str, Any]) -> None:
     assert controls(config) == []
 
 
-def test_a_control_counts_as_given() -> None:
+def test_a_control_counts_as_declared() -> None:
     found = interface(sequences(START, input=[X], output=[Y]), RUNNING)
     assert [spec.name for spec in found.inputs] == ["x", "START"]
     with pytest.raises(InterfaceError, match="input 'START' of the module is missing in config.pbtxt"):
@@ -113,7 +113,7 @@ def test_a_control_is_checked_where_the_inputs_are_left_to_the_backend() -> None
     assert len(interface(sequences(START), RUNNING).inputs) == 2
 
 
-def test_what_is_completed_leaves_the_controls_to_triton() -> None:
+def test_auto_completion_omits_controls() -> None:
     config = sequences(START)
     target = Target(config)
     complete_config(interface(config, RUNNING), config, target)
@@ -134,7 +134,7 @@ def test_an_output_may_have_the_name_of_a_control() -> None:
     assert [item["name"] for item in target.config["output"]] == ["START"]
 
 
-def test_controls_are_inputs_of_a_module_that_does_not_describe_itself() -> None:
+def test_controls_are_inputs_of_a_module_without_a_section() -> None:
     section = RUNNING.rindex(b"\x08portalis")
     undescribed = RUNNING[: RUNNING.rindex(b"\0", 0, section)]  # a custom section's id, then its size
     found = interface(sequences(START, input=[X], output=[Y], max_batch_size=4), undescribed)
@@ -148,7 +148,7 @@ def test_controls_are_inputs_of_a_module_that_does_not_describe_itself() -> None
 RESHAPED = {"name": "x", "data_type": "TYPE_FP32", "dims": ["2", "2"], "reshape": {"shape": ["4"]}}
 
 
-def test_the_shape_that_the_module_gets_is_that_after_the_reshape() -> None:
+def test_the_module_receives_the_shape_after_the_reshape() -> None:
     four = module(tensor("x", dims=(4,)))
     check_config(interface({}, four), {"input": [RESHAPED]}, "m")
     with pytest.raises(InterfaceError, match=r"input 'x' has dims \[2\], but the module has \[4\]"):
@@ -165,10 +165,10 @@ def test_the_shape_that_the_module_gets_is_that_after_the_reshape() -> None:
     assert [spec.dims for spec in (*found.inputs, *found.outputs)] == [(4,), (4,)]
 
 
-def test_a_model_of_the_python_backend_runs_the_module_beside_its_script(tmp_path: Path) -> None:
+def test_a_model_of_the_python_backend_runs_the_module_next_to_its_script(tmp_path: Path) -> None:
     (tmp_path / "model.wasm").write_bytes(RUNNING)
     (tmp_path / "model.py").write_text("a script")
-    # Triton fills the name of the script in
+    # Triton sets the name of the script
     found = read_model({"backend": "python", "default_model_filename": "model.py"}, tmp_path)
     assert found.path == tmp_path / "model.wasm"
     (tmp_path / "other.wasm").write_bytes(RUNNING)

@@ -40,7 +40,7 @@ def answers(server: Server, *names: str) -> None:
 
 
 def zombies(pid: int) -> list[str]:
-    """The children of a process that have ended, and that it did not wait for."""
+    """The zombies among the child processes of a process."""
     found = []
     for task in Path(f"/proc/{pid}/task").glob("*/children"):
         for child in task.read_text().split():
@@ -50,7 +50,7 @@ def zombies(pid: int) -> list[str]:
     return found
 
 
-def test_a_planner_that_is_killed_is_missed_by_nobody(server: Server) -> None:
+def test_a_killed_planner_process_affects_no_model_and_the_next_load_starts_another(server: Server) -> None:
     for cycle in range(2):
         name = f"native_after_planner_{cycle}"
         models.write(server.triton.repositories[0], name, guests.echo(batch=8))
@@ -63,7 +63,7 @@ def test_a_planner_that_is_killed_is_missed_by_nobody(server: Server) -> None:
         server.client.unload_model(name)
 
 
-def test_a_planner_has_nothing_of_the_servers_open(server: Server) -> None:
+def test_the_planner_process_inherits_no_open_files_of_the_server(server: Server) -> None:
     models.write(server.triton.repositories[0], "native_planned", guests.echo(batch=8))
     server.client.load_model("native_planned")
     (planner,) = planners(server.triton.pid)
@@ -74,7 +74,7 @@ def test_a_planner_has_nothing_of_the_servers_open(server: Server) -> None:
     server.client.unload_model("native_planned")
 
 
-def test_a_stub_that_is_killed_takes_no_native_model_along(server: Server) -> None:
+def test_a_killed_stub_does_not_affect_native_models(server: Server) -> None:
     models.write_for(server.triton.repositories[0], "python", "killed", guests.echo(batch=8))
     server.client.load_model("python_killed")
     answers(server, "python_killed")

@@ -54,7 +54,7 @@ def test_a_model_runs_natively_where_it_can(server: Server, model: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", list(DTYPES))
-def test_every_dtype_comes_back_as_it_went(server: Server, dtype: str, bfloat16: Any) -> None:
+def test_every_dtype_round_trips(server: Server, dtype: str, bfloat16: Any) -> None:
     if dtype == "BYTES":
         x = np.array([[b"", "grün".encode(), b"\0\xff"]], dtype=object)
     elif dtype == "BF16":
