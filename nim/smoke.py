@@ -162,9 +162,9 @@ def _request(port: int, path: str, body: Mapping[str, Any] | None = None) -> Map
             document: Mapping[str, Any] = json.load(response)
     except urllib.error.HTTPError as error:
         text = error.read(4000).decode(errors="replace")
-        raise _SmokeTestError(f"answers {path} with status {error.code}: {text}") from None
+        raise _SmokeTestError(f"responds to {path} with status {error.code}: {text}") from None
     except (OSError, ValueError) as error:
-        raise _SmokeTestError(f"does not answer {path}: {error}") from None
+        raise _SmokeTestError(f"does not respond to {path}: {error}") from None
     return document
 
 
@@ -188,5 +188,5 @@ def _infer_over_grpc(port: int, requests: Mapping[str, Mapping[str, Any]]) -> bo
             try:
                 client.infer(model, inputs, client_timeout=_REQUEST_S)
             except InferenceServerException as error:
-                raise _SmokeTestError(f"answers a request for {model} over gRPC with an error: {error}") from None
+                raise _SmokeTestError(f"responds to a gRPC request for {model} with an error: {error}") from None
     return True

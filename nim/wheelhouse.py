@@ -53,7 +53,7 @@ def select_wheels(directory: Path, pins: Sequence[Pin], base_image: str) -> Whee
         matching = [file for file in files if (file.name, file.version) == _key(wanted)]
         pin = wanted if wanted.hashes else replace(wanted, hashes=frozenset(_sha256(file.path) for file in matching))
         problems += [
-            _problem(f"the SHA-256 of {file.path} is not the one that the image's pins have")
+            _problem(f"the SHA-256 of {file.path} differs from that in the image's pins")
             for file in matching
             if _sha256(file.path) not in pin.hashes
         ]
@@ -92,7 +92,7 @@ def _missing_wheels(
     if names:
         target = f"Python {python[0]}.{python[1]} on Linux"
         reason = f", the version of {base_image}" if known is not None else ""
-        yield _problem(f"{directory} has no wheel for {target}{reason}, of {', '.join(names)}", pins, base_image)
+        yield _problem(f"{directory} has no wheel of {', '.join(names)} for {target}{reason}", pins, base_image)
 
 
 def _problem(message: str, pins: Sequence[Pin] = (), base_image: str = "") -> Problem:

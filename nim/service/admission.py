@@ -2,7 +2,7 @@
 
 At the limit, a new connection replaces an idle one: first those that have never sent a request, then those that wait
 for their next request, the longest idle first. If all are busy, a reserve of connections may request health; their
-other requests are answered 503.
+other requests are rejected with status 503.
 """
 
 from __future__ import annotations

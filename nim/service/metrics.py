@@ -13,8 +13,8 @@ from .request_errors import RequestError
 PROTOCOLS = ("json", "v2", "grpc")
 """``/v1/models/{name}/infer``, the Open Inference Protocol over HTTP, and the same over gRPC."""
 REFUSALS = ("400", "408", "431", "503", "idle", "unread")
-"""Reasons for which the service ends a connection: the HTTP status of its error, a newer connection needed its place
-(``idle``), or the client did not read the response (``unread``)."""
+"""Reasons for which the service ends a connection: the HTTP status of its error, ``idle`` (a new connection replaced
+it), or ``unread`` (the client did not read the response)."""
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 

@@ -197,8 +197,8 @@ def _start_each(queue: SimpleQueue[ServedModel]) -> None:
 
 
 class ServedModels(Mapping[str, ServedModel]):
-    """All models by name. As many are loaded at a time as there are CPUs: the time of each is limited, and more would
-    take it from each other."""
+    """All models by name. As many are loaded in parallel as there are CPUs, and at least two: each has a time limit,
+    and more at a time would slow each other down."""
 
     def __init__(
         self, settings: tuple[ModelSettings, ...], folder: Path, options: SchedulerOptions | None = None

@@ -71,14 +71,14 @@ class ServiceSettings(_Table):
     max_queued_requests: int = Field(default=256, ge=1)
     """Maximum number of queued requests per model; the next one is rejected with status 429."""
     body_timeout_s: float = Field(default=60.0, gt=0, le=3600)
-    """Seconds within which a request's body must arrive; otherwise it is rejected with status 408."""
+    """Time limit in seconds for receiving a request's body; then the request is rejected with status 408."""
     max_connections: int = Field(default=1000, ge=1, le=1_000_000)
     """Maximum number of HTTP connections, and of gRPC connections; fewer if the process may not open that many files.
     A new connection replaces the oldest idle one. If none is idle, only its health requests are served; other requests
     are rejected with status 503."""
     header_timeout_s: float = Field(default=10.0, gt=0, le=3600)
-    """Seconds within which a request's headers must arrive, for the first request counted from the connection;
-    otherwise it is rejected with status 408."""
+    """Time limit in seconds for receiving a request's headers, counted from the start of the connection for its first
+    request; then the request is rejected with status 408."""
     max_header_bytes: int = Field(default=64 << 10, ge=256, le=16 * MIB)
     """A request with larger headers, or with more than 200 of them, is rejected with status 431."""
     max_buffered_bytes: int = Field(default=256 * MIB, ge=1)

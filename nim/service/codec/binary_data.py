@@ -10,7 +10,7 @@ import json
 from ..request_errors import RequestError, input_error
 
 HEADER = "inference-header-content-length"
-"""Name of the header with the length of the JSON, in lower case as ASGI has it."""
+"""Name of the header with the length of the JSON, in lower case, as in ASGI."""
 _NAME = "Inference-Header-Content-Length"
 _MAX_SEARCHED = 1 << 16  # bytes of a body in which the end of the JSON is searched for an error message
 Body = bytes | bytearray

@@ -1,5 +1,5 @@
-"""The processes that decode large requests. Few processes are started, when the first such request comes, and ended
-when they have been idle for a while, so that their memory goes back to the operating system."""
+"""The processes that decode large requests. A few are started on demand, and ended after they have been idle for a
+while, which returns their memory to the operating system."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ class DecoderPool:
 
 
 class _Process:
-    """One decoder process, which its first job starts."""
+    """One decoder process, started by its first job."""
 
     def __init__(self, memory_bytes: int) -> None:
         self._memory_bytes, self._killed = memory_bytes, False

@@ -27,8 +27,8 @@ Cancellable = Callable[[Awaitable[ParsedRequest]], Awaitable[ParsedRequest]]
 class Codec:
     """Decodes the requests and encodes the responses of one service. It belongs to one event loop.
 
-    Small bodies are coded on the event loop, medium ones in one of `workers` threads. A large request of many objects
-    is decoded in a process, since Python decodes it under the interpreter's lock.
+    Small bodies are processed on the event loop, medium ones in one of `workers` threads. A large request of many
+    objects is decoded in a separate process, since Python decodes it under the interpreter's lock.
     """
 
     def __init__(self, workers: int, max_request_bytes: int, max_response_bytes: int) -> None:

@@ -34,7 +34,7 @@ class TensorParameters(JsonObject):
 
 
 class TensorHead(JsonObject):
-    """The name, data type and shape of a tensor, batch dimension included."""
+    """The name, data type and shape of a tensor. The shape includes the batch dimension."""
 
     name: str
     datatype: str
@@ -44,7 +44,7 @@ class TensorHead(JsonObject):
 
 
 class Tensor(TensorHead):
-    """A tensor, batch dimension included."""
+    """A tensor with its data in the JSON."""
 
     data: Elements
     """The elements, row-major: flat, or nested as in `shape`. NaN, Infinity and -Infinity are literals, or strings."""

@@ -105,21 +105,21 @@ def _large(data: bytes, read: Callable[[bytes], Any]) -> Any:
 
 def _fields(data: bytes) -> Iterator[tuple[int, int, int]]:
     """The number, start and size of each field. Raises ValueError for bytes that are not this message, IndexError for a
-    message that is cut."""
+    truncated message."""
     offset, end = 0, len(data)
     while offset < end:
         key, offset = _varint(data, offset)
         if key & 7 != _DELIMITED:
-            raise ValueError("a field of another type")
+            raise ValueError("a field has an unexpected wire type")
         size, offset = _varint(data, offset)
         if size > end - offset:
-            raise ValueError("a field is cut")
+            raise ValueError("a field is truncated")
         yield key >> 3, offset, size
         offset += size
 
 
 def _varint(data: bytes, offset: int) -> tuple[int, int]:
-    """The number at `offset`, and the offset behind it."""
+    """The number at `offset`, and the offset after it."""
     value = shift = 0
     while True:
         octet = data[offset]

@@ -32,7 +32,7 @@ class EncodedResponse:
     """The body of a response."""
 
     chunks: Iterable[Chunk]
-    """The body in chunks. Large JSON is encoded while they are iterated over."""
+    """The body in chunks. Large JSON is encoded during the iteration."""
     size: int | None
     """Size of the body in bytes; None before large JSON is encoded."""
     json_length: int | None = None

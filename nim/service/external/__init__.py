@@ -1,4 +1,4 @@
-"""WASI commands run by Wasmer or WasmEdge, in a process of their own."""
+"""WASI commands run by Wasmer or WasmEdge, each in a separate process."""
 
 from .process_runner import load_program
 

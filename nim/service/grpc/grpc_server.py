@@ -1,4 +1,4 @@
-"""The gRPC server: its port, its limits, its end, and the status for each RequestError."""
+"""The gRPC server: its port, limits and shutdown, and the status for each RequestError."""
 
 from __future__ import annotations
 

@@ -45,15 +45,15 @@ class InferenceMethods:
             reader.cancel()
 
     async def server_live(self, request: Any, _: Any) -> Any:
-        """Answer that the process is alive."""
+        """Liveness: succeeds while the process responds."""
         return pb.ServerLiveResponse(live=True)
 
     async def server_ready(self, request: Any, _: Any) -> Any:
-        """Whether every model has answered a request."""
+        """Readiness: whether every model has answered its warm-up request."""
         return pb.ServerReadyResponse(ready=not self._service.not_ready_reason())
 
     async def model_ready(self, request: Any, _: Any) -> Any:
-        """Whether the model has answered a request; an unknown model is not ready, as with Triton."""
+        """Whether the model has answered its warm-up request; an unknown model is not ready, as with Triton."""
         model = self._service.models.get(request.name)
         known = model is not None and request.version in ("", model.settings.version)
         return pb.ModelReadyResponse(ready=known and model is not None and model.ready)

@@ -79,9 +79,10 @@ async def with_timeout(timeout_s: float, timeout: RequestError, work: Awaitable[
 
 
 class Timer:
-    """Calls `on_expiry` after some seconds within ``async with``; its argument cancels the surrounding task.
+    """Calls `on_expiry` if an ``async with`` block lasts longer than `seconds`.
 
-    `cancelled` is whether that function was called: then the task's CancelledError comes from this timer.
+    The argument of `on_expiry` is a function that cancels the task of the block. `cancelled` is whether it was called:
+    then the task's CancelledError comes from this timer.
     """
 
     def __init__(self, seconds: float, on_expiry: Callable[[Callable[[], None]], Any]) -> None:

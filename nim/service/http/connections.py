@@ -61,7 +61,7 @@ class HttpConnection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse `data`; of headers, at most as many bytes at a time as are still allowed."""
+        """Parse `data`. Headers are parsed in portions of at most the number of bytes that the limit still allows."""
         while data and not self._read_ended:
             rest = b""
             if self._in_headers and len(data) > (allowed := self.admission.max_header_bytes - self._header_bytes):

@@ -18,7 +18,8 @@ Outcome = Outputs | RequestError
 
 
 class SchedulerMetrics(Protocol):
-    """Receives the events of queues, from any thread. Each request calls it, so a call may take few microseconds."""
+    """Receives the events of queues, from any thread. A call must take only a few microseconds: each request makes
+    several."""
 
     def set_queue_length(self, model: str, n: int) -> None:
         """Note that `n` requests of `model` wait now."""
