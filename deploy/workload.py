@@ -84,7 +84,7 @@ class Workload:
     cpu_millis: int | None = None
     gpus: int = 0
     volumes: tuple[VolumeMount, ...] = ()
-    """Directories of the host."""
+    """Directories of the host to mount."""
     writable: tuple[str, ...] = ()
     """Paths of directories that the container writes to, empty at its start."""
     kept: Mapping[str, str] = field(default_factory=dict)

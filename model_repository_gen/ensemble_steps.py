@@ -120,7 +120,7 @@ def _consistent(
         )
     elif not known.matches(tensor) and not (server_decides and known.matches(_batched(tensor))):
         message = f"tensor {outer!r} is {list(tensor.dims)} in {owner!r} and {list(known.dims)} in {known.owner!r}"
-        yield error(where, message, "Use dims that match, counting the batch dimension of max_batch_size.")
+        yield error(where, message, "Use dims that match, including the batch dimension of max_batch_size.")
 
 
 def _batched(tensor: EnsembleTensor) -> EnsembleTensor:

@@ -26,7 +26,7 @@ def escape_hidden(text: str) -> str:
 
 
 def escape_hidden_protobuf(text: str) -> str:
-    """`text` in protobuf's text format with its hidden characters as octal bytes, which older readers know too."""
+    """`text` in protobuf's text format with its hidden characters as octal bytes, which older readers accept too."""
     return _HIDDEN.sub(lambda match: "".join(f"\\{byte:03o}" for byte in match[0].encode()), text)
 
 

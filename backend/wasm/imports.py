@@ -18,8 +18,8 @@ _TYPES = (
 )
 _GLUE = ("wbg", "__wbindgen_placeholder__")
 _BINDGEN = (
-    'build the module without the others: wasm-bindgen\'s need its JavaScript, plain #[no_mangle] extern "C" functions'
-    " need nothing"
+    "build the module without these imports: functions of wasm-bindgen require its JavaScript, plain"
+    ' #[no_mangle] extern "C" functions do not'
 )
 MAX_LISTED = 50
 """Maximum number of imports in a message."""
@@ -73,5 +73,5 @@ def unprovided_imports(imports: Sequence[Import]) -> Iterator[tuple[str, str]]:
         more = f" and {len(missing) - MAX_LISTED} more" if len(missing) > MAX_LISTED else ""
         names = ", ".join(missing[:MAX_LISTED]) + more
         provided = f"The host provides only the functions of {WASI} and {'.'.join(ABORT)}"
-        advice = _BINDGEN if any(item.module in _GLUE for item in imports) else "build the module without the others"
+        advice = _BINDGEN if any(item.module in _GLUE for item in imports) else "build the module without these imports"
         yield f"it has imports that the host does not provide: {names}. {provided}", advice

@@ -30,7 +30,7 @@ class Proposal:
 
 _NO_EXCEPTIONS = "build it without WebAssembly exceptions (-fno-exceptions, or -fno-wasm-exceptions)"
 _NO_THREADS = "build it without threads (no -pthread, no -matomics)"
-_LINEAR = "build it from a language that compiles to linear memory, or with such a backend of its compiler"
+_LINEAR = "build it from a language, or with a compiler backend, that uses linear memory"
 
 # The order matters: patterns of later proposals also match messages about earlier ones.
 DISABLED_PROPOSALS = (

@@ -44,8 +44,8 @@ def unsafe_names(config: ModelConfig | None, model: str) -> Problems:
     """Names with characters that have a meaning in a shell: Triton 2.51 passes them to a shell, unescaped, when it
     starts a Python-based model.
 
-    Checked are the directory's name `model` and, in `config`, the instance groups, the model's file and the Python
-    environment.
+    The function checks the directory's name `model` and, in `config`, the names of the instance groups, the model's
+    file and the Python environment.
     """
     names = {"name": model}
     if config is not None:

@@ -41,6 +41,6 @@ def install_backend(
     else:
         print("  without the native executor: models run in Triton's Python backend")
     if not (target.parent / "python").is_dir():
-        print(f"  note: {target.parent} has no `python` backend, which runs models that cannot be native")
+        print(f"  note: {target.parent} has no `python` backend, which runs models that cannot run natively")
     # stubs that were built for NumPy 1 misread the arrays of NumPy 2, and NVIDIA's images have NumPy 1
     print("  the server's Python needs: pip install 'wasmtime>=50,<51' 'numpy<2'")

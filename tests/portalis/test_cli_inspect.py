@@ -122,7 +122,7 @@ def test_foreign_imports_are_listed_and_cannot_be_served(cli: Cli, tmp_path: Pat
     assert rows(done.stdout)["WASI compliant"] == "no: env.log, js.now"
     assert done.stdout.splitlines()[-1] == (
         "cannot be served: it has imports that the host does not provide: env.log, js.now. The host provides only the functions of"
-        " wasi_snapshot_preview1 and env.abort. Build the module without the others."
+        " wasi_snapshot_preview1 and env.abort. Build the module without these imports."
     )
     report = json.loads(cli("inspect", module, "--json").stdout)
     assert (report["wasi_compliant"], report["not_wasi"]) == (False, ["env.log", "js.now"])

@@ -42,7 +42,7 @@ def test_each_finding_has_a_reason_and_a_remediation(cli: Cli, tmp_path: Path) -
             "  error: it is not WASI compliant: it has imports that the host does not provide: game.tick. The host provides only the"
             " functions of wasi_snapshot_preview1 and env.abort"
         ),
-        "    Build the module without the others.",
+        "    Build the module without these imports.",
         (
             "  error: it uses threads: it uses the WebAssembly proposal threads, which the sandbox disables (a shared"
             " memory)"

@@ -1,7 +1,7 @@
 """Decoding of inference requests and encoding of responses: JSON, raw tensors, and protobuf.
 
-Not exported, to be imported by module: `dispatch`, which needs anyio, and the `protobuf_*` modules. The decoder process
-and `portalis run` must not load them.
+`dispatch`, which needs anyio, and the `protobuf_*` modules are not exported here, but imported by module: the decoder
+process and `portalis run` must not load them.
 """
 
 from .json_codec import parse_json, write_json

@@ -79,7 +79,7 @@ class RequestParameters(JsonObject):
     """Parameters of the whole request."""
 
     timeout: Count | None = None
-    """Maximum time until the response in microseconds, waiting included; with 0, only the model's limit applies."""
+    """Maximum time until the response in microseconds, queueing included; with 0, only the model's limit applies."""
     binary_data_output: bool | None = None
     """Default of `binary_data` for all outputs (/v2 only)."""
     sequence_id: int | str | None = None

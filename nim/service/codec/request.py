@@ -57,7 +57,7 @@ class ParsedRequest:
     outputs: list[tuple[TensorSpec, bool]]
     """The requested outputs, and whether each is requested as raw bytes."""
     timeout_s: float | None
-    """Seconds that the whole request may take, waiting included."""
+    """Seconds that the whole request may take, queueing included."""
     guest_timeout_s: float | None
     """Seconds that the module may compute."""
     body_bytes: int = 0

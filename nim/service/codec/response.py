@@ -1,7 +1,7 @@
 """Encoding of responses over HTTP: from output arrays to a body, as JSON and raw tensors.
 
-Large JSON is encoded in chunks: no chunk holds the interpreter's lock for more than some milliseconds, and a response
-that is sent while it is encoded needs no memory of its own.
+Large JSON is encoded in chunks: no chunk holds the interpreter's lock for more than a few milliseconds, and a response
+that is sent while it is encoded is never in memory as a whole.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .request import ParsedRequest
 LARGE_OUTPUT_BYTES = 1 << 18
 """From this size of the outputs on, in bytes as raw tensors, JSON is encoded in chunks."""
 CHUNK_ELEMENTS, CHUNK_OBJECTS = 1 << 15, 1 << 12
-"""Elements of a chunk: of numbers, and of BYTES."""
+"""Maximum number of elements in a chunk, for numbers and for BYTES."""
 _Tensor = tuple[dict[str, Any], TensorSpec, np.ndarray | None]
 
 

@@ -58,7 +58,7 @@ class Scheduler:
     ) -> Outputs:
         """The outputs for `inputs`, arrays by name as in `Program.run`, which no other caller sees.
 
-        `timeout_s` counts from now, waiting included; `guest_timeout_s` limits the guest's computation alone. Raises
+        `timeout_s` counts from now, queueing included; `guest_timeout_s` limits the guest's computation alone. Raises
         RequestError: 400 if the inputs do not match the interface, 429 if the queue is full, 503 after `close`, 504
         after a timeout, 500 if the guest fails.
         """

@@ -33,7 +33,7 @@ class Case:
 
 CASES = {
     "an image of a module with threads": Case(THREADS, IMAGES, "NIM containers", ("without threads",)),
-    "an image of a module with foreign imports": Case(FOREIGN, IMAGES, "NIM containers", ("without the others",)),
+    "an image of a module with foreign imports": Case(FOREIGN, IMAGES, "NIM containers", ("without these imports",)),
     "an image of a module with a large memory": Case(
         LARGE, IMAGES, "NIM containers", ("smaller initial memory",), ("raise", "Raise", "service.json", IMAGE_WORD)
     ),
