@@ -23,9 +23,9 @@ def throughput(port: int, request: bytes, *, concurrency: int, seconds: float) -
 
 async def _throughput(port: int, request: bytes, concurrency: int, seconds: float) -> float:
     ends = time.perf_counter() + seconds
-    began = time.perf_counter()
+    start = time.perf_counter()
     counts = await asyncio.gather(*(_send_until(port, request, ends) for _ in range(concurrency)))
-    return sum(counts) / (time.perf_counter() - began)
+    return sum(counts) / (time.perf_counter() - start)
 
 
 async def _send_until(port: int, request: bytes, ends: float) -> int:
@@ -46,10 +46,20 @@ async def read_body(reader: asyncio.StreamReader) -> bytes:
     """The body of the next response."""
     try:
         header = (await reader.readuntil(b"\r\n\r\n")).lower()
-        length = int(header.partition(b"content-length:")[2].partition(b"\r\n")[0])
-        body = await reader.readexactly(length)
+        if b"transfer-encoding: chunked" in header:
+            body = await _read_chunks(reader)
+        else:
+            body = await reader.readexactly(int(header.partition(b"content-length:")[2].partition(b"\r\n")[0]))
     except asyncio.IncompleteReadError:
         raise RuntimeError("the service closed the connection") from None
     if not header.startswith(b"http/1.1 200"):
         raise RuntimeError(f"the service responded {header.splitlines()[0]!r}: {body[:200]!r}")
+    return body
+
+
+async def _read_chunks(reader: asyncio.StreamReader) -> bytes:
+    body = b""
+    while size := int(await reader.readuntil(b"\r\n"), 16):
+        body += (await reader.readexactly(size + 2))[:-2]
+    await reader.readexactly(2)
     return body
