@@ -33,7 +33,7 @@ MAX_MEMORIES: Final = 2
 MAX_TABLES: Final = 4
 MAX_TABLE_ELEMENTS: Final = 100_000
 MAX_INSTANCE_BYTES: Final = 8 << 20
-"""Maximum size of wasmtime's data of an instance: 16 bytes a global, 32 a function that is exported or in a table."""
+"""Maximum size of wasmtime's data of an instance: 16 bytes per global, 32 per exported or table function."""
 GLOBAL_BYTES: Final = 16
 FUNCTION_BYTES: Final = 32
 INSTANCE_BASE_BYTES: Final = 64 << 10
@@ -44,7 +44,7 @@ CHECKED_SLOT_BYTES: Final = 256 << 20
 SPARE_BYTES: Final = 256 << 10
 """An instance that served larger tensors is reused for a call that needs up to this many bytes less."""
 MAX_IDLE_SIZES: Final = 4
-"""Maximum number of idle instances with tensor blocks of unfitting sizes; beyond it one of them is replaced."""
+"""Maximum number of idle instances with tensor blocks of unsuitable sizes; beyond it one of them is replaced."""
 
 INT, UINT, FLOAT, BFLOAT, BOOL = 0, 1, 2, 4, 6
 """DLPack's type codes (``DLDataTypeCode``, DLPack 1.0)."""

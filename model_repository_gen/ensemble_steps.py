@@ -144,7 +144,9 @@ def _streams(ensemble: ModelConfig, configs: Mapping[str, ModelConfig]) -> Probl
             sources = sorted({streams[tensor] for tensor in step.input_map.values()})
             if len(sources) > 1:
                 message = f"model {step.model_name!r} gets tensors of different streams ({_describe(sources)})"
-                yield error(f"{STEP}[{i}].input_map", message, "Map tensors of one decoupled model, or of none.")
+                yield error(
+                    f"{STEP}[{i}].input_map", message, "Map tensors that depend on at most one decoupled model."
+                )
                 return
             model = configs.get(step.model_name)
             stream = sources[0] if sources else ""

@@ -138,7 +138,7 @@ def _missing_formats(
 ) -> list[PackagingWarning]:
     """A warning for each format that ``api_doc_format`` requests and that was not generated.
 
-    There is none if the spec does not set the key: then a package has the formats that are possible. `has_models`:
+    There is none if the spec does not set the key: then the package gets every format that applies to it. `has_models`:
     whether Triton models were generated.
     """
     if not spec.generate_api_docs or "api_doc_format" not in spec.model_fields_set:

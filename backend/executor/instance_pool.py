@@ -1,6 +1,6 @@
 """A pool of instances of one plan.
 
-Each instance has all modules of the plan in a store of its own. After a call it is reused, rewound to its initial state
+Each instance has all modules of the plan in a separate store. After a call it is reused, rewound to its initial state
 first, or closed.
 """
 

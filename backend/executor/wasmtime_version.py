@@ -1,7 +1,7 @@
 """Checks that the installed wasmtime is the one that the native libraries were built for.
 
-The C API of wasmtime changes between major versions. A module of its own: it has to import where wasmtime's internals
-do not match this package, for `portalis doctor` and the planner process.
+The C API of wasmtime changes between major versions. A separate module: it must be importable where wasmtime's
+internals do not match this package, for `portalis doctor` and the planner process.
 """
 
 from __future__ import annotations

@@ -159,7 +159,7 @@ class TritonPythonModel:
             self._reporter.line(stream, text)
 
     def execute(self, requests: list[Any]) -> list[Any]:
-        """Answer every request; a failure is the error of its own request alone."""
+        """Answer every request; a failure affects only its own request."""
         began = time.monotonic()
         waited = self._lasted > WAITED_S
         responses: list[Any] = [None] * len(requests)

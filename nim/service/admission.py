@@ -18,7 +18,7 @@ from .settings import ServiceSettings
 MAX_HEADERS = 200
 """Maximum number of header lines of a request."""
 RESERVE = 64
-"""Connections above the limit, for health only."""
+"""Number of connections above the limit, for health requests only."""
 _FILES_SHARE = 0.45  # of the open files that the process may have; gRPC's connections use as many
 _MIN_CONNECTIONS = 8
 # requested every few seconds by whatever monitors the service

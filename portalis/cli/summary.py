@@ -62,7 +62,7 @@ def image_lines(result: PackagingAgentOutput, output: Path) -> Iterator[str]:
         yield printable(reference)
         yield f"  id: {printable(image.image_id)}"
         yield f"  size: {file_size(image.image_size_bytes)} in {len(image.layers)} layers"
-        yield f"  tried: {printable(smoke_tests[reference].report) if reference in smoke_tests else 'no'}"
+        yield f"  smoke test: {printable(smoke_tests[reference].report) if reference in smoke_tests else 'not run'}"
         if image.image_archive_path is not None:
             yield f"  archive: {printable(image.image_archive_path)}"
     count = len(result.artifacts.nim_containers)

@@ -49,7 +49,7 @@ def generate(job: Job) -> TargetResult:
 def run(job: Job, result: TargetResult) -> TargetResult:
     """Publish the artifacts in `job`, and add what was published to `result`.
 
-    If some are not published, an error is added, and the script that publishes everything. Raises StageError if
+    If some are not published, also add an error, and the script that publishes everything. Raises StageError if
     nothing can be published, and MissingPart if urllib3 is not installed.
     """
     from .publishing_plan import make_plan

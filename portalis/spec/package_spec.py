@@ -127,7 +127,7 @@ class PackagingConfiguration(PackagingSettings):
     wasm_binaries: Annotated[tuple[_ModuleOrPath, ...], Field(min_length=1)]
     test_results: Path | None = None
     build_metadata: Annotated[Annotated[BuildManifest, Tag(TABLE)] | Annotated[Path, Tag(WORD)], BY_FORM] | None = None
-    """The build's report, or the JSON file with it."""
+    """The build report, or the path of a JSON file that contains it."""
     parity_report: Path | None = None
     benchmarks: Path | None = None
     pipeline_id: NonEmpty | None = None

@@ -67,7 +67,7 @@ def test_one_image_for_the_package_is_built_tested_and_exported(workplace: Workp
     assert reference == "demo:1.0.0"
     assert re.fullmatch(r"  id: sha256:[0-9a-f]{64}", image_id)
     assert re.fullmatch(r"  size: [\d.]+ MiB in \d+ layers", size)
-    assert tried.startswith("  tried: healthy after ") and "gelu, softmax answered over HTTP" in tried
+    assert tried.startswith("  smoke test: healthy after ") and "gelu, softmax answered over HTTP" in tried
     assert archive == f"  archive: {folder}/containers/demo/image.tar"
     assert re.fullmatch(rf"1 image in [\d.]+ s, with contexts in {re.escape(str(folder))}", last)
     # stderr contains the engine's build output
@@ -87,7 +87,7 @@ def test_only_builds_images_of_the_named_modules_and_no_smoke_warns_that_they_ar
     done = workplace.build("--only", "softmax", "--no-smoke")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[0] == "demo-softmax:1.0.0"
-    assert "  tried: no" in done.stdout.splitlines()
+    assert "  smoke test: not run" in done.stdout.splitlines()
     assert "the image demo-softmax:1.0.0 was built but not tested: smoke tests are disabled" in done.stderr
     assert [path.name for path in (workplace.folder / "out-images" / "containers").iterdir()] == ["demo-softmax"]
 

@@ -30,7 +30,7 @@ from .decoder_frames import (
 from .request import ParsedRequest
 
 TIMEOUT_S, IDLE_S = 60.0, 30.0
-"""Seconds that a request may take to be decoded, and after which an idle process is ended."""
+"""Time limit in seconds for decoding a request, and idle time after which a process is ended."""
 BASE_MEMORY_BYTES, MEMORY_FACTOR = 256 << 20, 20
 """Memory of a process: a base, and a multiple of the largest request."""
 
