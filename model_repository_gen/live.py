@@ -45,7 +45,7 @@ _ENSEMBLE = (
 class Verdict(ValidationResult):
     """A `ValidationResult` with a remediation, which depends on the sample that was sent and on the step that failed.
 
-    The remediation is part of the error that is created from the result, so the list of results leaves it out."""
+    The remediation is part of the error that is created from the result, so the list of results omits it."""
 
     remediation: str = Field(default="", exclude=True)
 

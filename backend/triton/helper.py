@@ -63,7 +63,7 @@ class _Completed:
         self.config["max_batch_size"] = size
 
     def set_dynamic_batching(self) -> None:
-        """Nothing: a native model is faster without dynamic batching."""
+        """Do nothing: a native model is faster without dynamic batching."""
 
 
 def main() -> None:

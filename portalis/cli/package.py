@@ -66,7 +66,7 @@ def package(
     from .progress import progress_listener
 
     if validate not in ("static", "live"):
-        raise UsageError(f"--validate {validate}: unknown depth", remediation="Use static or live.")
+        raise UsageError(f"--validate {validate}: unknown kind of validation", remediation="Use static or live.")
     if report is not None and report.is_dir():
         raise UsageError(f"{report} is a directory", remediation="Pass the file to write with --report.")
     source = input_file(spec, contract)

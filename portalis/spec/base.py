@@ -66,7 +66,7 @@ def _seconds(value: Any) -> Any:
         return value
     found = _DURATION.fullmatch(value)
     if found is None:
-        raise ValueError(f"expected a duration in seconds or such as 30s, 2m or 1h30m, got {value!r}")
+        raise ValueError(f"expected a number of seconds, or a duration such as 30s, 2m or 1h30m, got {value!r}")
     hours, minutes, seconds = (int(part or 0) for part in found.groups())
     return hours * 3600 + minutes * 60 + seconds
 

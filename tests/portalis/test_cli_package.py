@@ -224,7 +224,7 @@ def test_an_unknown_depth_of_validation_is_a_usage_error(workplace: Workplace) -
     done = workplace.package("--validate", "deep")
     assert (done.returncode, done.stderr) == (
         2,
-        "error: --validate deep: unknown depth\n  Use static or live.\n",
+        "error: --validate deep: unknown kind of validation\n  Use static or live.\n",
     )
 
 

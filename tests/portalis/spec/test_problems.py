@@ -108,7 +108,7 @@ def test_an_unknown_key_is_reported_with_the_nearest_at_every_depth(
         (
             {"container_config": {"health_check_interval": "soon"}},
             "container_config.health_check_interval",
-            "expected a duration in seconds or such as 30s, 2m or 1h30m, got 'soon'",
+            "expected a number of seconds, or a duration such as 30s, 2m or 1h30m, got 'soon'",
         ),
         (
             {"package_version": "1.0.0\n"},
