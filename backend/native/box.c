@@ -16,7 +16,7 @@ int32_t box_arm(struct core_call *c, struct core_box *b) {
 /* Huge pages for large tensors, which do not fit the caches: each copy is a quarter faster. In the pool a memory stays where it is, but its
    place is the next instance's afterwards, which may be a small one. */
 static void huge_pages(const struct core_box *b, int advice) {
-  if (b->huge) madvise(p_wasmtime_memory_data(b->context, &b->tensors), b->program->plan->max_memory, advice);
+  if (b->huge) madvise(p_wasmtime_memory_data(b->context, &b->tensors), b->huge, advice);
 }
 
 /* The last of those who hold it frees it: the core, or an array that looks into it. In a process that was forked off it stays, since its
@@ -88,7 +88,7 @@ static int32_t look_up(struct core_call *c, struct core_box *b, const Instance *
   if (!good) return fail(c, INTERNAL, "the adapter lacks functions");
   b->tensors = tensors.of.memory;
   if (p_wasmtime_memory_data_size(b->context, &own.of.memory) < TEXTS_AT) return fail(c, INTERNAL, "the adapter's memory is too small");
-  b->huge = b->engine->pooled && b->made_for >= HUGE_BYTES;
+  b->huge = b->engine->pooled && b->made_for >= HUGE_BYTES ? b->program->plan->max_memory : 0;
   huge_pages(b, MADV_HUGEPAGE);
   b->control = (struct control *)(p_wasmtime_memory_data(b->context, &own.of.memory) + CONTROL_AT); /* it never grows */
   return DONE;

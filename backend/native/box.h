@@ -55,7 +55,8 @@ struct core_box {
   Memory tensors;            /* what holds them */
   Func functions[FUNCTIONS];
   struct control *control;
-  bool dirty, extra, huge;   /* was called; made outside the pool; in huge pages */
+  bool dirty, extra;         /* was called; made outside the pool */
+  uint64_t huge;             /* bytes of its place in the pool that use huge pages: the instance may outlive its program */
   uint64_t made_for;         /* bytes of inputs */
   atomic_uint references;    /* of the core, and of arrays that look into it */
   uint32_t fork;
