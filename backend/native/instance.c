@@ -16,7 +16,7 @@ int32_t instance_arm(struct core_call *c, struct core_instance *b) {
 /* Huge pages for large tensors, which exceed the caches: each copy is a quarter faster. In the pool a memory does not move, but its slot
    is reused by the next instance, which can be a small one. */
 static void huge_pages(const struct core_instance *b, int advice) {
-  if (b->huge) madvise(p_wasmtime_memory_data(b->context, &b->tensors), b->program->plan->max_memory, advice);
+  if (b->huge) madvise(p_wasmtime_memory_data(b->context, &b->tensors), b->huge, advice);
 }
 
 /* The last owner frees an instance: the core, or an array that borrows its memory. In the child of a fork it is not freed, because its
@@ -88,7 +88,7 @@ static int32_t look_up(struct core_call *c, struct core_instance *b, const Insta
   if (!good) return fail(c, INTERNAL, "the adapter lacks functions");
   b->tensors = tensors.of.memory;
   if (p_wasmtime_memory_data_size(b->context, &own.of.memory) < TEXTS_AT) return fail(c, INTERNAL, "the adapter's memory is too small");
-  b->huge = b->engine->pooled && b->input_bytes >= HUGE_BYTES;
+  b->huge = b->engine->pooled && b->input_bytes >= HUGE_BYTES ? b->program->plan->max_memory : 0;
   huge_pages(b, MADV_HUGEPAGE);
   b->control = (struct control *)(p_wasmtime_memory_data(b->context, &own.of.memory) + CONTROL_AT); /* it never grows */
   return DONE;

@@ -55,7 +55,8 @@ struct core_instance {
   Memory tensors;            /* the memory that contains the tensors */
   Func functions[FUNCTIONS];
   struct control *control;
-  bool dirty, extra, huge;   /* was called since the last rewind; created outside the pool; in huge pages */
+  bool dirty, extra;         /* was called since the last rewind; created outside the pool */
+  uint64_t huge;             /* bytes of its slot that use huge pages; the instance can outlive its program */
   uint64_t input_bytes;      /* of the call that it was created for */
   atomic_uint references;    /* by the core, and by arrays that borrow its memory */
   uint32_t fork;

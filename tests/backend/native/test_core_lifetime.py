@@ -43,6 +43,25 @@ print(len(lent), {float(array.sum()) for array in lent}, core().instances() >= l
     assert message.split("{")[0] == "30 " and "262144.0" in message and message.endswith("True\n")
 
 
+def test_large_borrowed_outputs_outlive_their_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MALLOC_PERTURB_", "165")  # freed memory contains no valid address
+    printed = child("""
+import gc
+from tests.backend import guests
+borrowed = []
+for _ in range(8):
+    program = Program.load(guests.echo(batch=8))
+    (result,) = program.run_batch([{"x": np.ones((1, 1 << 22), F32)}], borrow=True)
+    borrowed.append(result["y"])
+    del program, result
+    gc.collect()
+sums = {float(array.sum()) for array in borrowed}
+del borrowed
+print(sums, core().instances())
+""")
+    assert printed == "{4194304.0} 0\n"
+
+
 def test_an_instance_goes_with_its_program_or_with_the_last_array_that_looks_into_it() -> None:
     made = Instances()
     program = Program.load(ECHO)
