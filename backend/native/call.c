@@ -175,13 +175,13 @@ static int32_t take_output(struct core_call *c, uint32_t i) {
   struct tensor k = c->instance->control->t[plan_of(c)->inputs + i];
   struct core_tensor *t = &c->out[i];
   uint64_t bytes = spec->item;
-  bool serialised = spec->dtype == TYPE_BYTES;
+  bool serialized = spec->dtype == TYPE_BYTES;
   if (k.rank < 0 || k.rank > MAX_OUT_RANK) return broken(c, "the adapter reports an output with an invalid rank");
   for (int d = 0; d < k.rank; d++)
     if (k.dims[d] < 0 || __builtin_mul_overflow(bytes, (uint64_t)k.dims[d], &bytes))
       return broken(c, "the adapter reports an output with an invalid shape");
-  if ((!serialised && bytes != k.bytes) || (!c->passes && k.bytes)) return broken(c, "the adapter reports an output with an invalid size");
-  if (c->passes > 1 && (serialised || !k.slice || k.bytes / k.slice + (k.bytes % k.slice != 0) != c->passes))
+  if ((!serialized && bytes != k.bytes) || (!c->passes && k.bytes)) return broken(c, "the adapter reports an output with an invalid size");
+  if (c->passes > 1 && (serialized || !k.slice || k.bytes / k.slice + (k.bytes % k.slice != 0) != c->passes))
     return broken(c, "the adapter reports an output with an invalid slice");
   c->changed |= t->rank != k.rank || memcmp(t->dims, k.dims, (size_t)k.rank * sizeof *k.dims);
   t->rank = k.rank;

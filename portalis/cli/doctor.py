@@ -17,6 +17,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
+from ..backend.constants import WASMTIME_REQUIREMENT
 from ..errors import MissingPart
 
 
@@ -224,7 +225,7 @@ def _kit() -> Component:
 
 
 CHECKS: tuple[Callable[[], Component], ...] = (
-    _distribution("wasmtime", "wasmtime", "running modules", "pip install 'wasmtime>=50,<51'", required=True),
+    _distribution("wasmtime", "wasmtime", "running modules", f"pip install '{WASMTIME_REQUIREMENT}'", required=True),
     _distribution("numpy", "numpy", "tensors", "pip install 'numpy>=1.26'", required=True),
     _tritonserver,
     _stub,

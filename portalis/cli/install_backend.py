@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from .. import wasm_backend
+from ..backend.constants import WASMTIME_REQUIREMENT
 
 
 def install_backend(
@@ -43,4 +44,4 @@ def install_backend(
     if not (target.parent / "python").is_dir():
         print(f"  note: {target.parent} has no `python` backend, which runs models that cannot run natively")
     # stubs that were built for NumPy 1 misread the arrays of NumPy 2, and NVIDIA's images have NumPy 1
-    print("  the server's Python needs: pip install 'wasmtime>=50,<51' 'numpy<2'")
+    print(f"  the server's Python needs: pip install '{WASMTIME_REQUIREMENT}' 'numpy<2'")

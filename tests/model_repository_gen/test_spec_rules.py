@@ -50,9 +50,9 @@ def test_several_modules_cannot_share_a_model_name(tmp_path: Path) -> None:
         ("a\nb", "contains a slash or unprintable characters"),
         ("a\x1b[31mb", "contains a slash or unprintable characters"),
         ("a\x01b", "contains a slash or unprintable characters"),
-        ("a;reboot", "contains ';', and Triton passes the name to a shell"),
-        ("a$(reboot)", "contains '$', and Triton passes the name to a shell"),
-        ("a b", "contains ' ', and Triton passes the name to a shell"),
+        ("a;reboot", "contains ';', and Triton passes the name unquoted to a shell"),
+        ("a$(reboot)", "contains '$', and Triton passes the name unquoted to a shell"),
+        ("a b", "contains ' ', and Triton passes the name unquoted to a shell"),
         ("ä" * 101, "is longer than 200 bytes"),
     ],
 )

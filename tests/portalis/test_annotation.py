@@ -193,7 +193,7 @@ def test_a_description_of_any_length_and_script_survives() -> None:
         ({"inputs": [guests.tensor("a")] * 2}, "inputs has 'a' twice"),
         ({"inputs": [guests.tensor("a", dims=(0,)), guests.tensor("b")]}, "dims must be -1 or above 0"),
         ({"convention": "gufunc"}, "a gufunc needs a signature"),
-        ({"convention": "gufunc", "signature": "(n->(n)"}, r"signature '\(n->\(n\)' cannot be read"),
+        ({"convention": "gufunc", "signature": "(n->(n)"}, r"signature '\(n->\(n\)' is invalid"),
         ({"convention": "gufunc", "signature": "(n)->(n)"}, r"signature \(n\)->\(n\) has 1 inputs, but 2 are declared"),
         ({"convention": "dlpack"}, "a dlpack guest must export the marker 'portalis_abi_v1'"),
         ({"convention": "telepathy"}, "convention must be one of elementwise, gufunc, dlpack, command"),

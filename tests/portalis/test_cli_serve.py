@@ -204,7 +204,7 @@ GROUP = 'backend: "wasm"\ninstance_group [{{ name: "{}" kind: KIND_CPU }}]\n'
     ("name", "config", "message"),
     [
         ("a$(touch${IFS}PWN)b", 'backend: "wasm"\n', "model 'a$(touch${IFS}PWN)b', name: the name"),
-        (".a;touch PWN", 'backend: "wasm"\n', "contains ' ', and Triton passes the name to a shell"),
+        (".a;touch PWN", 'backend: "wasm"\n', "contains ' ', and Triton passes the name unquoted to a shell"),
         (
             "ok",
             GROUP.format("g$(touch PWN)"),
@@ -243,7 +243,7 @@ def test_a_repository_path_with_shell_syntax_is_rejected(cli: Cli, tmp_path: Pat
     write_model(folder, "add")
     done = cli("serve", folder, "--grpc-port=0", "--http-port=0", "--metrics-port=0")
     assert done.returncode == 2
-    assert "my $models' contains ' ', and Triton passes the name to a shell" in done.stderr
+    assert "my $models' contains ' ', and Triton passes the name unquoted to a shell" in done.stderr
     assert "ln -s" in done.stderr
 
 

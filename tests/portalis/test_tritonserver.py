@@ -264,11 +264,11 @@ def test_a_path_that_a_shell_would_read_is_refused(
     repository: Path, tmp_path: Path, folder: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     moved = repository.rename(tmp_path / folder)
-    with pytest.raises(UsageError, match="Triton passes the name to a shell") as caught:
+    with pytest.raises(UsageError, match="Triton passes the name unquoted to a shell") as caught:
         TritonServer(moved).start()
     assert "ln -s" in (caught.value.remediation or "")
     monkeypatch.setattr("tempfile.tempdir", str(moved))
-    with pytest.raises(UsageError, match="Triton passes the name to a shell"):
+    with pytest.raises(UsageError, match="Triton passes the name unquoted to a shell"):
         TritonServer(tmp_path).start()
 
 

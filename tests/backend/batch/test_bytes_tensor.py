@@ -1,4 +1,4 @@
-"""BYTES tensors in Triton's serialisation."""
+"""BYTES tensors in Triton's serialization."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from portalis.backend.batch.bytes_tensor import deserialize, object_array, seria
 
 
 @given(elements=st.lists(st.binary(max_size=20), max_size=12))
-def test_bytes_survive_their_serialisation(elements: list[bytes]) -> None:
+def test_bytes_survive_their_serialization(elements: list[bytes]) -> None:
     data = serialize(elements)
     assert len(data) == 4 * len(elements) + sum(map(len, elements))
     assert deserialize(data) == elements

@@ -172,10 +172,10 @@ _SERIALISED = {
         (0, 0, 0),
     ),
     "too short for a length": _vector(
-        "is not serialised BYTES: 3 bytes are left at 5, too few for a length", b"\1\0\0\0a\0\0\0"
+        "is not serialized BYTES: 3 bytes are left at 5, too few for a length", b"\1\0\0\0a\0\0\0"
     ),
     "length outside": _vector(
-        "is not serialised BYTES: the element at 0 has 4294967295 bytes, but only 1 are left", b"\xff\xff\xff\xffa"
+        "is not serialized BYTES: the element at 0 has 4294967295 bytes, but only 1 are left", b"\xff\xff\xff\xffa"
     ),
     "fewer elements": _vector("has 1 elements, but its shape is {logical}", b"\1\0\0\0a", 1, 2, dims=(-1, -1)),
     "more elements": _vector(

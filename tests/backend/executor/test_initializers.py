@@ -92,16 +92,16 @@ def test_instances_of_every_convention_are_initialized(
 ) -> None:
     module = f'(module (memory (export "memory") 1) (global $g (mut f32) (f32.const 0)) (func (export "_start") {TEN}) {text})'
     declared = {"entry": "k", **convention, "inputs": [guests.tensor("x")], "outputs": [guests.tensor("y")]}
-    with Program.load(guests.wasm(module), interface=declared) as initialised:
-        assert initialised.run(inputs)["y"].tolist() == expected
+    with Program.load(guests.wasm(module), interface=declared) as initialized:
+        assert initialized.run(inputs)["y"].tolist() == expected
 
 
 def test_a_dlpack_guest_is_initialized_before_its_allocator_is_called() -> None:
     start = '(global $ready (mut i32) (i32.const 0)) (func (export "_start") (global.set $ready (i32.const 1)))'
     echo = f"(if (i32.eqz (global.get $ready)) (then unreachable)) {guests.ECHO_BODY}"
     module = guests.dlpack(echo, inputs=[guests.tensor("x")], outputs=[guests.tensor("y")], more=start)
-    with Program.load(module) as initialised:
-        assert initialised.run({"x": np.array([1, 2], np.float32)})["y"].tolist() == [1, 2]
+    with Program.load(module) as initialized:
+        assert initialized.run({"x": np.array([1, 2], np.float32)})["y"].tolist() == [1, 2]
 
 
 def test_leaving_by_proc_exit_0_is_success() -> None:
