@@ -17,7 +17,6 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from ..backend.constants import WASMTIME_REQUIREMENT
 from ..errors import MissingPart
 
 
@@ -211,6 +210,13 @@ def _rustc() -> Component:
     return Component(name="rustc", found=False, needed_for=needed_for, how=seen + how)
 
 
+def _wasmtime() -> Component:
+    from ..backend.constants import WASMTIME_REQUIREMENT
+
+    how = f"pip install '{WASMTIME_REQUIREMENT}'"
+    return _distribution("wasmtime", "wasmtime", "running modules", how, required=True)()
+
+
 def _kit() -> Component:
     from ..omniverse.kit import INSTALL_KIT, find_kit
 
@@ -225,7 +231,7 @@ def _kit() -> Component:
 
 
 CHECKS: tuple[Callable[[], Component], ...] = (
-    _distribution("wasmtime", "wasmtime", "running modules", f"pip install '{WASMTIME_REQUIREMENT}'", required=True),
+    _wasmtime,
     _distribution("numpy", "numpy", "tensors", "pip install 'numpy>=1.26'", required=True),
     _tritonserver,
     _stub,

@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 
 from .. import wasm_backend
-from ..backend.constants import WASMTIME_REQUIREMENT
 
 
 def install_backend(
@@ -33,6 +32,8 @@ def install_backend(
 
     Example: portalis install-backend /opt/tritonserver/backends
     """
+    from ..backend.constants import WASMTIME_REQUIREMENT  # other commands start faster without the package
+
     target = wasm_backend.install_backend(directory, force=force, machine=machine)
     print(f"installed the wasm backend in {target}")
     print(f"  serve with: tritonserver --backend-directory {target.parent} --model-repository REPOSITORY")
