@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import os
-import secrets
 from collections.abc import Iterator
 from io import BufferedWriter
 from pathlib import Path
@@ -24,7 +22,7 @@ def replacing(target: Path, *, mode: int | None = None) -> Iterator[Path]:
     The file has `mode` in the end, and is private until then; by default it has 0666 less the umask, and the block can
     change that. Raises OSError.
     """
-    temporary = target.with_name(f".portalis.{secrets.token_hex(8)}")
+    temporary = target.with_name(f".portalis.{os.urandom(8).hex()}")
     create_file(temporary, 0o666 if mode is None else 0o600).close()
     try:
         yield temporary
@@ -64,6 +62,8 @@ def replace_folder(new: Path, target: Path) -> Path | None:
 
 def _exchange(one: Path, other: Path) -> bool:
     """Linux's renameat2 with RENAME_EXCHANGE; False if the C library, the kernel or the file system lacks it."""
+    import ctypes  # commands that write no directory start faster without it
+
     try:
         renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
     except AttributeError:
