@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .models import ServedModel
 from .runtime_api import TensorSpec
+from .served_model import ServedModel
 
 PLATFORM = "wasm"
 EXTENSIONS = ("model_configuration", "statistics", "model_repository")
@@ -18,11 +18,11 @@ _MAX_INT32 = 2**31 - 1
 def model_metadata(model: ServedModel) -> dict[str, Any]:
     """The name, versions, platform, inputs and outputs of `model`. Shapes include the batch dimension (-1) if the model
     has one. Raises RequestError with status 503 before the model is loaded."""
-    interface = model.program.interface
+    interface = model.interface
     batches = interface.max_batch_size > 0
     return {
         "name": model.name,
-        "versions": [model.settings.version],
+        "versions": [model.version],
         "platform": PLATFORM,
         "inputs": [tensor_metadata(spec, batches) for spec in interface.inputs],
         "outputs": [tensor_metadata(spec, batches) for spec in interface.outputs],
@@ -37,7 +37,7 @@ def tensor_metadata(spec: TensorSpec, batches: bool) -> dict[str, Any]:
 def model_config(model: ServedModel) -> dict[str, Any]:
     """The configuration of `model` in the JSON form of Triton's ``ModelConfig``. Raises RequestError with status 503
     before the model is loaded."""
-    interface = model.program.interface
+    interface = model.interface
     config: dict[str, Any] = {
         "name": model.name,
         "platform": PLATFORM,

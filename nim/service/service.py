@@ -14,7 +14,8 @@ from .codec.dispatch import Codec
 from .drain import Drain
 from .memory_budget import MemoryBudget
 from .metrics import Metrics
-from .models import SchedulerOptions, ServedModels
+from .models import ServedModels
+from .module_model import SchedulerOptions
 from .settings import ServiceSettings
 
 

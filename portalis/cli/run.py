@@ -16,7 +16,7 @@ from ..free_ports import PORT_MAX, free_ports
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from ..nim.service.models import ServedModel
+    from ..nim.service.served_model import ServedModel
     from ..nim.service.service import Service
     from ..nim.service.settings import ServiceSettings
 
@@ -161,9 +161,9 @@ def _host(service: Service) -> str:
 def _example(service: Service, model: ServedModel) -> str:
     """A shell command that sends a request to `model`."""
     from ..nim.service.codec import encode_tensor, write_json
-    from ..nim.service.models import smallest_inputs
+    from ..nim.service.module_model import smallest_inputs
 
-    interface = model.program.interface
+    interface = model.interface
     arrays = smallest_inputs(interface)
     inputs = [encode_tensor(spec, arrays[spec.name]) for spec in interface.inputs if spec.name in arrays]
     if model.settings.warm_up:  # from service.json, so it can contain NaN, which orjson writes as null

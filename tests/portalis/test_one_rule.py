@@ -17,7 +17,7 @@ from portalis.errors import UsageError
 from portalis.inspection import inspect_module
 from portalis.nim.build_plan import unservable
 from portalis.nim.local import served_folder
-from portalis.nim.service.models import SchedulerOptions, ServedModel
+from portalis.nim.service.module_model import ModuleModel, SchedulerOptions
 from portalis.nim.service.settings import ModelSettings
 from portalis.omniverse.compatibility import KitSeverity, check_kit_compatibility
 from portalis.omniverse.inside.programs import Programs
@@ -97,7 +97,7 @@ def _package(workplace: Workplace, name: str, **given: Any) -> str:
 
 
 def _service(path: Path) -> str:
-    model = ServedModel(ModelSettings(name="bad", file=path.name), path.parent, SchedulerOptions())
+    model = ModuleModel(ModelSettings(name="bad", file=path.name), path.parent, SchedulerOptions())
     model.start()
     try:
         assert not model.ready
@@ -136,7 +136,7 @@ def test_a_limit_is_raised_in_the_words_of_the_tool_and_then_the_module_is_serve
         made = workplace.package(workplace.spec("bad", triton_config=parameters), only=["triton"], force=True)
         assert [model.model_name for model in made.artifacts.triton_models] == (["demo_bad"] if served else [])
     settings = ModelSettings(name="bad", file="bad.wasm", limits={"max_memory_bytes": 327680000})
-    model = ServedModel(settings, tmp_path, SchedulerOptions())
+    model = ModuleModel(settings, tmp_path, SchedulerOptions())
     model.start()
     assert (model.ready, model.failure) == (True, "")
     model.close()
@@ -225,7 +225,7 @@ def test_a_module_that_start_initialises_is_good_for_every_tool(tmp_path: Path, 
     assert inspect_module(path).unservable_reason("inspect") is None
     made = workplace.package(workplace.spec("started"), only=["triton"])
     assert [model.model_name for model in made.artifacts.triton_models] == ["demo_started"]
-    model = ServedModel(ModelSettings(name="started", file="started.wasm"), tmp_path, SchedulerOptions())
+    model = ModuleModel(ModelSettings(name="started", file="started.wasm"), tmp_path, SchedulerOptions())
     model.start()
     assert model.ready
     assert model.program.run({"x": np.array([1, 2], np.float32)})["y"].tolist() == [10, 20]

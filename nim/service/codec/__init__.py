@@ -6,13 +6,15 @@ process and `portalis run` must not load them.
 
 from .json_codec import parse_json, write_json
 from .json_tensors import encode_tensor
-from .request import SMALL_BYTES, ParsedRequest, parse_inputs, parse_request
+from .parsed_request import OutputRequest, ParsedRequest
+from .request import SMALL_BYTES, parse_inputs, parse_request
 from .response import EncodedResponse, encode_response, payload_bytes
 from .validation import describe_validation_error
 
 __all__ = [
     "SMALL_BYTES",
     "EncodedResponse",
+    "OutputRequest",
     "ParsedRequest",
     "describe_validation_error",
     "encode_response",

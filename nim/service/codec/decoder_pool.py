@@ -27,7 +27,7 @@ from .decoder_frames import (
     read_result,
     write_job,
 )
-from .request import ParsedRequest
+from .parsed_request import OutputRequest, ParsedRequest
 
 TIMEOUT_S, IDLE_S = 60.0, 30.0
 """Time limit in seconds for decoding a request, and idle time after which a process is ended."""
@@ -54,7 +54,7 @@ class DecoderPool:
         """The same as `parse_request`."""
         result = await self._decode(HTTP, body, interface=interface, header_length=header_length, v2=v2)
         specs = {spec.name: spec for spec in interface.outputs}
-        outputs = [(specs[name], binary) for name, binary in result.fields["outputs"]]
+        outputs = [OutputRequest(specs[name], binary) for name, binary in result.fields["outputs"]]
         return ParsedRequest(**{**result.fields, "inputs": dict(result.arrays), "outputs": outputs})
 
     async def decode_grpc(self, interface: Interface, message: bytes) -> tuple[bytes, dict[str, np.ndarray]]:

@@ -15,9 +15,10 @@ from ..runtime_api import Interface
 from .binary_data import Body, json_length
 from .compression import compress, decompress
 from .decoder_pool import DecoderPool
+from .parsed_request import ParsedRequest
 from .protobuf_messages import LargeRequest, pb
 from .protobuf_tensors import encode_bytes, encode_message, parse_infer_request
-from .request import LARGE_BYTES, SMALL_BYTES, ParsedRequest, parse_request
+from .request import LARGE_BYTES, SMALL_BYTES, parse_request
 from .response import EncodedResponse, encode_response, payload_bytes
 
 Result = TypeVar("Result")

@@ -10,9 +10,10 @@ import numpy as np
 
 from ..request_errors import input_error
 from ..runtime_api import Interface, TensorSpec, object_array
+from .parsed_request import OutputRequest, ParsedRequest
 from .protobuf_messages import pb
 from .raw_tensors import from_raw, raw_view, to_raw
-from .request import ParsedRequest, guest_timeout_s
+from .request import guest_timeout_s
 from .tensor_checks import (
     MAX_RANK,
     check_metadata,
@@ -61,7 +62,7 @@ def parse_infer_request(
         sequence = parameters[_SEQUENCE]
         if sequence.int64_param or sequence.uint64_param or sequence.string_param:
             raise sequences_not_supported()
-    outputs = [(spec, True) for spec in requested_outputs(interface, message)]
+    outputs = [OutputRequest(spec, binary=True) for spec in requested_outputs(interface, message)]
     return ParsedRequest(message.id, inputs, outputs, _timeout_s(parameters, timeout_s), _guest_timeout_s(parameters))
 
 
@@ -115,8 +116,8 @@ def encode_message(
 ) -> Any:
     """The ModelInferResponse to `request`, with raw tensors."""
     response = pb.ModelInferResponse(model_name=model_name, model_version=model_version, id=request.id)
-    for spec, _ in request.outputs:
-        array = outputs[spec.name]
+    for requested in request.outputs:
+        spec, array = requested.spec, outputs[requested.name]
         response.outputs.add(name=spec.name, datatype=spec.dtype.name, shape=array.shape)
         response.raw_output_contents.append(to_raw(spec, array))
     return response
@@ -128,8 +129,8 @@ def encode_bytes(
     """`encode_message`, serialized. Large outputs are copied once instead of three times."""
     message = pb.ModelInferResponse(model_name=model_name, model_version=model_version, id=request.id)
     chunks: list[bytes | memoryview] = [b""]
-    for spec, _ in request.outputs:
-        array = outputs[spec.name]
+    for requested in request.outputs:
+        spec, array = requested.spec, outputs[requested.name]
         message.outputs.add(name=spec.name, datatype=spec.dtype.name, shape=array.shape)
         raw = raw_view(spec, array)
         chunks += [_RAW_OUTPUT, _varint(len(raw)), raw]

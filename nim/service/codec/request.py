@@ -6,7 +6,6 @@ The functions share no state, so any thread or process can call them. Large tens
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
@@ -26,6 +25,7 @@ from .inference_schema import (
 )
 from .json_codec import parse_json
 from .json_tensors import decode_tensor
+from .parsed_request import OutputRequest, ParsedRequest
 from .raw_tensors import from_raw
 from .tensor_checks import (
     check_metadata,
@@ -47,23 +47,6 @@ than about 10 ms."""
 _Request = TypeVar("_Request", InferRequest, V2InferRequest)
 
 
-@dataclass(frozen=True)
-class ParsedRequest:
-    """An inference request, decoded."""
-
-    id: str | None
-    inputs: dict[str, np.ndarray]
-    """The input arrays by name."""
-    outputs: list[tuple[TensorSpec, bool]]
-    """The requested outputs, and whether each is requested as raw bytes."""
-    timeout_s: float | None
-    """Seconds that the whole request may take, queueing included."""
-    guest_timeout_s: float | None
-    """Seconds that the module may compute."""
-    body_bytes: int = 0
-    """Size of the HTTP body after decompression, in bytes."""
-
-
 def parse_request(
     interface: Interface, body: Body, header_length: str | None = None, *, v2: bool = False
 ) -> ParsedRequest:
@@ -79,7 +62,7 @@ def parse_request(
         raise explain_json_error(error, body, header_length if v2 else None, v2=v2) from None
     request = _validated(V2InferRequest, document) if v2 else _validated(InferRequest, document)
     parsed = _parsed(interface, document, request, RawTail(raw_part), len(body))
-    if not v2 and any(binary for _, binary in parsed.outputs):
+    if not v2 and any(output.binary for output in parsed.outputs):
         raise input_error("outputs as raw bytes are available from /v2/models/{name}/infer only")
     return parsed
 
@@ -162,11 +145,11 @@ def _input(tensor: Tensor | V2Tensor, spec: TensorSpec, tail: RawTail) -> np.nda
 
 def _outputs(
     interface: Interface, requested: list[RequestedOutput] | tuple[()], *, binary: bool
-) -> list[tuple[TensorSpec, bool]]:
+) -> list[OutputRequest]:
     if not requested:
-        return [(spec, binary) for spec in interface.outputs]
+        return [OutputRequest(spec, binary) for spec in interface.outputs]
     specs = {spec.name: spec for spec in interface.outputs}
-    outputs: dict[str, tuple[TensorSpec, bool]] = {}
+    outputs: dict[str, OutputRequest] = {}
     for output in requested:
         name, parameters = output.name, output.parameters
         if name not in specs:
@@ -180,5 +163,5 @@ def _outputs(
             if parameters.classification:
                 raise classification_not_supported(name)
             own = parameters.binary_data
-        outputs[name] = (specs[name], binary if own is None else own)
+        outputs[name] = OutputRequest(specs[name], binary if own is None else own)
     return list(outputs.values())

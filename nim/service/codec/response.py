@@ -17,8 +17,8 @@ from ..runtime_api import TensorSpec
 from .binary_data import Chunk
 from .json_codec import write_json
 from .json_tensors import encode_tensor
+from .parsed_request import ParsedRequest
 from .raw_tensors import raw_view
-from .request import ParsedRequest
 
 LARGE_OUTPUT_BYTES = 1 << 18
 """From this size of the outputs on, in bytes as raw tensors, JSON is encoded in chunks."""
@@ -51,13 +51,13 @@ def encode_response(
     document: dict[str, Any] = {"model_name": model_name, "model_version": model_version}
     if request.id is not None:
         document["id"] = request.id
-    as_json = [outputs[spec.name] for spec, binary in request.outputs if not binary]
+    as_json = [outputs[each.name] for each in request.outputs if not each.binary]
     if payload_bytes(as_json) > LARGE_OUTPUT_BYTES:
         return _encode_lazily(document, request, outputs)
     tensors, raw_tensors = [], []
-    for spec, binary in request.outputs:
-        array = outputs[spec.name]
-        if not binary:
+    for requested in request.outputs:
+        spec, array = requested.spec, outputs[requested.name]
+        if not requested.binary:
             tensors.append(encode_tensor(spec, array))
             continue
         raw = raw_view(spec, array)
@@ -84,9 +84,9 @@ def _encode_lazily(
 ) -> EncodedResponse:
     tensors: list[_Tensor] = []
     raw_tensors: list[Chunk] = []
-    for spec, binary in request.outputs:
-        array = outputs[spec.name]
-        if binary:
+    for requested in request.outputs:
+        spec, array = requested.spec, outputs[requested.name]
+        if requested.binary:
             raw_tensors.append(raw_view(spec, array))
             tensors.append((_raw_metadata(spec, array, raw_tensors[-1]), spec, None))
         else:

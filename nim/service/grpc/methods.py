@@ -12,8 +12,8 @@ from google.protobuf.wrappers_pb2 import Int32Value, StringValue
 
 from ..codec.protobuf_messages import LargeRequest, checked_message, message_reader, pb
 from ..metadata import EXTENSIONS, model_config, model_metadata
-from ..models import ServedModel
 from ..request_errors import RequestError, internal_error, memory_exhausted, not_found
+from ..served_model import ServedModel
 from ..service import Service
 
 INFERENCE = "inference.GRPCInferenceService"
@@ -55,7 +55,7 @@ class InferenceMethods:
     async def model_ready(self, request: Any, _: Any) -> Any:
         """Whether the model has answered its warm-up request; an unknown model is not ready, as with Triton."""
         model = self._service.models.get(request.name)
-        known = model is not None and request.version in ("", model.settings.version)
+        known = model is not None and request.version in ("", model.version)
         return pb.ModelReadyResponse(ready=known and model is not None and model.ready)
 
     async def server_metadata(self, request: Any, _: Any) -> Any:
@@ -84,7 +84,7 @@ class InferenceMethods:
         for model in self._service.models.values():
             if request.ready and not model.ready:
                 continue
-            version, state = model.settings.version, model.repository_state
+            version, state = model.version, model.repository_state
             index.models.add(name=model.name, version=version, state=state, reason=model.failure)
         return index
 
@@ -157,12 +157,10 @@ class InferenceMethods:
         return self._service.models.find_version(name, version or None)
 
     async def _infer(self, model: ServedModel, message: Any, timeout_s: float | None, serialized: bool) -> Any:
-        interface, codec = model.program.interface, self._service.codec
-        request = await codec.decode_grpc(interface, message, timeout_s)
-        outputs = await model.scheduler.run(
-            request.inputs, timeout_s=request.timeout_s, guest_timeout_s=request.guest_timeout_s
-        )
-        return await codec.encode_grpc(model.name, model.settings.version, request, outputs, serialized=serialized)
+        codec = self._service.codec
+        request = await codec.decode_grpc(model.interface, message, timeout_s)
+        outputs = await model.run(request)
+        return await codec.encode_grpc(model.name, model.version, request, outputs, serialized=serialized)
 
 
 class HealthMethods:

@@ -15,8 +15,8 @@ from starlette.types import Receive, Scope, Send
 from ..codec import SMALL_BYTES, EncodedResponse
 from ..codec.binary_data import HEADER, Body, Chunk
 from ..memory_budget import MemoryShare
-from ..models import ServedModel
 from ..request_errors import RequestError, client_disconnected, internal_error
+from ..served_model import ServedModel
 from ..service import Service
 from .body import Headers, Timer, read_body
 from .error_responses import error_body, error_headers
@@ -101,9 +101,9 @@ class InferenceHandler:
     async def _answer(
         self, model: ServedModel, headers: Headers, body: Body, receive: Receive, share: MemoryShare, *, v2: bool
     ) -> EncodedResponse:
-        scheduler, interface, codec = model.scheduler, model.program.interface, self._service.codec
+        codec = self._service.codec
         request = await codec.decode_http(
-            interface,
+            model.interface,
             body,
             content_encoding=_text(headers.get(_ENCODING)),
             header_length=_text(headers.get(_LENGTH)),
@@ -111,9 +111,8 @@ class InferenceHandler:
             share=share,
             cancellable=functools.partial(_unless_gone, receive),
         )
-        running = scheduler.run(request.inputs, timeout_s=request.timeout_s, guest_timeout_s=request.guest_timeout_s)
-        outputs = await _unless_gone(receive, running)
-        return await codec.encode_http(model.name, model.settings.version, request, outputs, share)
+        outputs = await _unless_gone(receive, model.run(request))
+        return await codec.encode_http(model.name, model.version, request, outputs, share)
 
     async def _compress(
         self, response: EncodedResponse, request_headers: Headers, headers: list[tuple[bytes, bytes]]

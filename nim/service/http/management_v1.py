@@ -11,9 +11,9 @@ from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from ..metadata import tensor_metadata
-from ..models import ServedModel
 from ..request_errors import unavailable
 from ..runtime_api import Limits
+from ..served_model import ServedModel
 from ..service import Service
 from ..settings import LicenseSettings
 from .management_schema import (
@@ -133,10 +133,10 @@ def license_document(settings: LicenseSettings) -> License:
 
 def interface_document(model: ServedModel) -> ModelMetadata:
     """The interface of `model`. Raises RequestError with status 503 before it is loaded."""
-    interface = model.program.interface
+    interface = model.interface
     return ModelMetadata(
         name=model.name,
-        version=model.settings.version,
+        version=model.version,
         sha256=model.sha256,
         convention=interface.convention.value,
         max_batch_size=interface.max_batch_size,

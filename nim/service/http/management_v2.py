@@ -12,8 +12,8 @@ from pydantic import ValidationError
 
 from ..codec import describe_validation_error, parse_json
 from ..metadata import HTTP_EXTENSIONS, model_config, model_metadata
-from ..models import ServedModel
 from ..request_errors import input_error, unavailable
+from ..served_model import ServedModel
 from ..service import Service
 from .body import read_body
 from .management_schema import V2_TAG, V2IndexRequest, V2Model, V2ModelState, V2Server, V2Statistics, v2_errors
@@ -137,7 +137,7 @@ def _ready_response(not_ready_reason: str) -> Response:
 def _model_state(model: ServedModel) -> V2ModelState:
     return V2ModelState(
         name=model.name,
-        version=model.settings.version,
+        version=model.version,
         state=model.repository_state,
         reason=model.failure,
     )

@@ -1,7 +1,7 @@
 """Scheduling of requests: each model has a queue, whose requests are joined into batches and counted."""
 
-from .pending import NullMetrics, SchedulerMetrics
+from .pending import Inputs, NullMetrics, Outputs, SchedulerMetrics
 from .scheduler import Scheduler
 from .statistics import ModelStatistics
 
-__all__ = ["ModelStatistics", "NullMetrics", "Scheduler", "SchedulerMetrics"]
+__all__ = ["Inputs", "ModelStatistics", "NullMetrics", "Outputs", "Scheduler", "SchedulerMetrics"]

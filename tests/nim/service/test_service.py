@@ -22,7 +22,7 @@ import wasmtime
 
 from portalis.backend import Program
 from portalis.examples.catalog import EXAMPLES
-from portalis.nim.service.models import ServedModel
+from portalis.nim.service.module_model import ModuleModel
 from portalis.wasm_backend import island
 from tests.backend import guests
 from tests.parts import ROOT
@@ -250,13 +250,13 @@ def test_a_guest_that_takes_too_long_is_504_and_does_not_delay_others(folder: Pa
 def test_the_service_is_live_but_not_ready_until_every_model_has_served_a_request(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    released, warm_up = threading.Event(), ServedModel._warm_up
+    released, warm_up = threading.Event(), ModuleModel._warm_up
 
-    def warm_up_when_released(model: ServedModel, program: Program) -> None:
+    def warm_up_when_released(model: ModuleModel, program: Program) -> None:
         assert released.wait(waiting.PATIENCE_S)
         warm_up(model, program)
 
-    monkeypatch.setattr(ServedModel, "_warm_up", warm_up_when_released)
+    monkeypatch.setattr(ModuleModel, "_warm_up", warm_up_when_released)
     with serving(folder, [{"name": "gelu", "file": "gelu.wasm"}]) as client, contextlib.ExitStack() as stack:
         stack.callback(released.set)
         status, document = client.get("/v1/health/ready")

@@ -1,0 +1,39 @@
+"""A decoded inference request: its input arrays, the requested outputs, and its parameters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..runtime_api import TensorSpec
+
+
+@dataclass(frozen=True, slots=True)
+class OutputRequest:
+    """A requested output, and the form in which the client receives it."""
+
+    spec: TensorSpec
+    binary: bool = False
+    """As raw bytes."""
+
+    @property
+    def name(self) -> str:
+        """The name of the output."""
+        return self.spec.name
+
+
+@dataclass(frozen=True)
+class ParsedRequest:
+    """An inference request, decoded."""
+
+    id: str | None
+    inputs: dict[str, np.ndarray]
+    """The input arrays by name."""
+    outputs: list[OutputRequest]
+    timeout_s: float | None = None
+    """Seconds that the whole request may take, queueing included."""
+    guest_timeout_s: float | None = None
+    """Seconds that the module may compute."""
+    body_bytes: int = 0
+    """Size of the HTTP body after decompression, in bytes."""

@@ -1,0 +1,147 @@
+"""A model that is one WebAssembly module."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .codec import ParsedRequest, parse_inputs
+from .runtime_api import SERVICE_NAMES, GuestStatus, Interface, Limits, Program, SettingsError
+from .scheduling import Outputs, Scheduler, SchedulerMetrics
+from .served_model import ServedModel
+from .settings import ModelSettings
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class SchedulerOptions:
+    """The options of each model's scheduler."""
+
+    max_queued: int = 256
+    """Maximum number of requests that wait."""
+    workers: int = 4
+    """Maximum number of worker threads."""
+    metrics: SchedulerMetrics | None = None
+
+
+class ModuleModel(ServedModel):
+    """A module with its settings. It is loaded once, and then called through its scheduler."""
+
+    def __init__(self, settings: ModelSettings, folder: Path, options: SchedulerOptions) -> None:
+        super().__init__(settings)
+        self._options = options
+        self.path = folder / settings.file
+        self._program: Program | None = None
+        self._scheduler: Scheduler | None = None
+
+    @property
+    def interface(self) -> Interface:
+        """The module's interface."""
+        return self.program.interface
+
+    @property
+    def program(self) -> Program:
+        """The loaded module. Raises RequestError with status 503 before it is loaded."""
+        if self._program is None:
+            raise self._unavailable()
+        return self._program
+
+    @property
+    def scheduler(self) -> Scheduler:
+        """The scheduler that runs requests. Raises RequestError with status 503 before the first request has run."""
+        if self._scheduler is None:
+            raise self._unavailable()
+        return self._scheduler
+
+    async def run(self, request: ParsedRequest) -> Outputs:
+        """The module's outputs."""
+        return await self.scheduler.run(
+            request.inputs, timeout_s=request.timeout_s, guest_timeout_s=request.guest_timeout_s
+        )
+
+    def statistics_document(self) -> dict[str, Any]:
+        """The statistics of the module's scheduler."""
+        return self.scheduler.statistics.to_json(self.name, self.version)
+
+    def _start(self) -> None:
+        self._load()
+        try:
+            self._warm_up(self.program)
+        finally:
+            self._scheduler = self._create_scheduler(self.program)
+
+    def _load(self) -> None:
+        settings = self.settings
+        try:
+            limits = Limits(**settings.limits)  # type: ignore[arg-type]
+        except TypeError:
+            known = ", ".join(Limits.__dataclass_fields__)
+            raise SettingsError(f"limits has an unknown key; the limits are {known}") from None
+        content = self.path.read_bytes()
+        self.sha256, self.size = hashlib.sha256(content).hexdigest(), len(content)
+        options: dict[str, Any] = {
+            "interface": settings.interface,
+            "limits": limits,
+            "threads": settings.threads,
+            "setting_names": SERVICE_NAMES,
+        }
+        if settings.wasm_runtime == "Wasmtime":
+            self._program = Program.load(self.path, isolation=settings.isolation, on_output=self._log, **options)
+        else:
+            from .external import load_program
+
+            self._program = load_program(self.path, settings.wasm_runtime, settings.wasm_runtime_command, **options)
+        self.loaded_at = int(time.time())
+        _LOG.debug("model '%s' is loaded", self.name)
+
+    def _create_scheduler(self, program: Program) -> Scheduler:
+        options = self._options
+        return Scheduler(
+            program,
+            name=self.name,
+            max_queued=options.max_queued,
+            workers=options.workers,
+            metrics=options.metrics,
+        )
+
+    def _warm_up(self, program: Program) -> None:
+        declared, interface = self.settings.warm_up, program.interface
+        inputs = parse_inputs(interface, {"inputs": list(declared)}) if declared else smallest_inputs(interface)
+        try:
+            program.run(inputs)
+        except GuestStatus as status:
+            if declared:
+                raise
+            # zeros are not valid inputs of every model: its own error is an answer
+            _LOG.info("model '%s' answered its first request with: %s", self.name, status)
+
+    def _log(self, stream: str, line: str) -> None:
+        _LOG.info("model '%s' %s: %s", self.name, stream, line)
+
+    def close(self) -> None:
+        """Finish the accepted requests, and free the instances."""
+        if self._scheduler is not None:
+            self._scheduler.close()
+        if self._program is not None:
+            self._program.close()
+
+
+def smallest_inputs(interface: Interface) -> dict[str, np.ndarray]:
+    """Zeros (BYTES: empty elements) for each input that is not optional: one row, and size 1 for each variable
+    dimension."""
+    inputs = {}
+    for spec in interface.inputs:
+        if spec.optional:
+            continue
+        batch = (1,) if interface.max_batch_size else ()
+        shape = batch + tuple(1 if size == -1 else size for size in spec.dims)
+        zero: Any = b"" if spec.dtype.name == "BYTES" else 0
+        inputs[spec.name] = np.full(shape, zero, dtype=spec.dtype.numpy)
+    return inputs
