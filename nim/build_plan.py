@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass
+from pathlib import Path
 
 from ..engines.build_context import BuildContext
 from ..engines.engine_commands import build_command
 from ..images import PlannedImage, planned_image, planned_images
 from ..spec.container import WasmRuntime
 from ..target import Job, Module
+from .model_labels import with_labels
 from .service.settings import ModelSettings
 from .service_context import ImageLabels, build_context
 from .wasm_runtimes import RuntimeFiles, find_runtime
@@ -77,8 +79,15 @@ def plan_builds(job: Job) -> tuple[PlannedBuild, ...]:
 def _planned_build(
     job: Job, image: PlannedImage, modules: tuple[Module, ...], runtime: RuntimeFiles | None, labels: ImageLabels
 ) -> PlannedBuild:
-    models = [(_model(module), module.path) for module in modules]
-    context = build_context(job.spec.container_config, models=models, labels=labels, runtime=runtime)
+    models: list[tuple[ModelSettings, Path]] = []
+    label_files: dict[str, Path] = {}
+    for module in modules:
+        model, files = with_labels(_model(module), job.spec, module.binary)
+        models.append((model, module.path))
+        label_files |= files
+    context = build_context(
+        job.spec.container_config, models=models, labels=labels, label_files=label_files, runtime=runtime
+    )
     return PlannedBuild(image=image, modules=modules, context=context)
 
 

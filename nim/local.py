@@ -6,7 +6,7 @@ import contextlib
 import shlex
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from ..errors import UsageError
 from ..inspection import inspect_module
 from ..naming import service_problem
+from .model_labels import with_labels
 from .service.settings import LicenseSettings, ModelSettings, ServiceSettings, describe_settings_error
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ def served_folder(sources: Sequence[Path], name: str | None, changes: Mapping[st
         folder = Path(path)
         for model, module in selection.models:
             (folder / model.file).symlink_to(module.absolute())
+        for label_file, source in selection.label_files.items():
+            (folder / label_file).symlink_to(source.absolute())
         yield ServedFolder(settings=settings, folder=folder, warnings=selection.warnings)
 
 
@@ -76,10 +79,11 @@ def _with_changes(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> Se
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Selection:
-    """Settings of the service without its models, the models with their modules, and warnings."""
+    """Settings of the service without its models, the models with their modules, label files by name, and warnings."""
 
     settings: dict[str, Any]
     models: list[tuple[ModelSettings, Path]]
+    label_files: Mapping[str, Path] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
 
@@ -102,11 +106,14 @@ def _select_from_spec(file: Path) -> _Selection:
 
     spec = read_spec(file)
     models = []
+    label_files: dict[str, Path] = {}
     for i, binary in enumerate(spec.wasm_binaries):
         interface = binary.interface.model_dump(mode="json", exclude_none=True)
         _check_module(binary.path, interface)
         remediation = f"Change the name: wasm_binaries[{i}].name in {file}."
-        models.append((_model_settings(binary.module_name, interface, remediation), binary.path))
+        model, files = with_labels(_model_settings(binary.module_name, interface, remediation), spec, binary)
+        models.append((model, binary.path))
+        label_files |= files
     settings: dict[str, Any] = {
         "name": spec.package_name,
         "version": spec.package_version,
@@ -114,7 +121,8 @@ def _select_from_spec(file: Path) -> _Selection:
     }
     if spec.distribution_config.license_type:
         settings["license"] = LicenseSettings(name=spec.distribution_config.license_type)
-    return _Selection(settings=settings, models=models, warnings=tuple(_warnings(spec, file)))
+    warnings = tuple(_warnings(spec, file))
+    return _Selection(settings=settings, models=models, label_files=label_files, warnings=warnings)
 
 
 def _warnings(spec: PackageSpec, file: Path) -> Iterator[str]:
@@ -130,7 +138,10 @@ def _warnings(spec: PackageSpec, file: Path) -> Iterator[str]:
     configs = [spec.triton_config, *(binary.triton_config for binary in spec.wasm_binaries)]
     keys = {key for config in configs if config is not None for key in config.model_fields_set} & _TRITON_KEYS
     if keys:
-        yield f"not used: triton_config.{', triton_config.'.join(sorted(keys))} of {file}, because only Triton uses it"
+        labels = any(output.label_filename for config in configs if config is not None for output in config.outputs)
+        used = "; the label files of outputs are used" * labels
+        names = ", triton_config.".join(sorted(keys))
+        yield f"not used: triton_config.{names} of {file}, because only Triton uses it{used}"
     runtime = spec.container_config.wasm_runtime.value
     if runtime != ModelSettings.model_fields["wasm_runtime"].default:
         yield (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -50,12 +50,14 @@ def build_context(
     *,
     models: Sequence[tuple[ModelSettings, Path]],
     labels: ImageLabels,
+    label_files: Mapping[str, Path] | None = None,
     workers: int = 0,
     runtime: RuntimeFiles | None = None,
 ) -> BuildContext:
     """The context of an image that serves `models`, each with its settings and its module, in `runtime` if passed.
 
-    A model's `file` must be its name with ``.wasm``. If `config.wheelhouse` is set, the context contains the wheels
+    `label_files` are the label files of the models' settings, by name. A model's `file` must be its name with
+    ``.wasm``. If `config.wheelhouse` is set, the context contains the wheels
     that the image's pins refer to, and the build needs no network. Raises InputProblems if `config` is invalid.
     """
     if problems := list(image_context_problems(config)):
@@ -93,6 +95,7 @@ def build_context(
         "models/service.json": (escape_hidden(document) + "\n").encode(),
     }
     files |= {f"models/{model.file}": module for model, module in models}
+    files |= {f"models/{name}": path for name, path in (label_files or {}).items()}
     if runtime is not None:
         files |= {f"{WASM_RUNTIME}/{path}": source for path, source in runtime.files.items()}
     service_files = source_files((_HERE / "service").resolve())

@@ -12,11 +12,16 @@ from typing import Any
 import numpy as np
 
 from .codec import ParsedRequest, parse_inputs
+from .label_files import load_labels
 from .runtime_api import SERVICE_NAMES, GuestStatus, Interface, Limits, Program, SettingsError
 from .scheduling import Outputs, Scheduler, SchedulerMetrics
 from .served_model import ServedModel
 from .settings import ModelSettings
 
+BACKEND = "wasm"
+"""The backend for WebAssembly in Triton."""
+DEFAULT_FILE = "model.wasm"
+"""The name of a module's file that Triton needs no configuration for."""
 _LOG = logging.getLogger(__name__)
 
 
@@ -40,6 +45,7 @@ class ModuleModel(ServedModel):
         self.path = folder / settings.file
         self._program: Program | None = None
         self._scheduler: Scheduler | None = None
+        self._folder = folder
 
     @property
     def interface(self) -> Interface:
@@ -70,6 +76,21 @@ class ModuleModel(ServedModel):
         """The statistics of the module's scheduler."""
         return self.scheduler.statistics.to_json(self.name, self.version)
 
+    def complete_config(self, config: Any) -> None:
+        """Complete `config` with the backend, dynamic batching, the settings of the runtime, and the module's file."""
+        settings, optimization = self.settings, config.optimization
+        config.backend = BACKEND
+        # the defaults of Triton
+        optimization.input_pinned_memory.enable = optimization.output_pinned_memory.enable = True
+        config.instance_group.add(name=self.name, kind="KIND_CPU", count=1)
+        if config.max_batch_size:
+            policy = config.dynamic_batching.default_queue_policy
+            policy.allow_timeout_override, policy.max_queue_size = True, self._options.max_queued
+        if settings.file != DEFAULT_FILE:
+            config.default_model_filename = settings.file
+        for name, value in _parameters(settings).items():
+            config.parameters[f"wasm.{name}"].string_value = value
+
     def _start(self) -> None:
         self._load()
         try:
@@ -98,6 +119,7 @@ class ModuleModel(ServedModel):
             from .external import load_program
 
             self._program = load_program(self.path, settings.wasm_runtime, settings.wasm_runtime_command, **options)
+        self.labels = load_labels(self._folder, settings.labels, self._program.interface)
         self.loaded_at = int(time.time())
         _LOG.debug("model '%s' is loaded", self.name)
 
@@ -131,6 +153,20 @@ class ModuleModel(ServedModel):
             self._scheduler.close()
         if self._program is not None:
             self._program.close()
+
+
+def _parameters(settings: ModelSettings) -> dict[str, str]:
+    """The settings that are not defaults, by the names of the backend's parameters in Triton, without their prefix."""
+    defaults = ModelSettings.model_fields
+    parameters = {
+        name: str(getattr(settings, name))
+        for name in ("isolation", "threads")
+        if getattr(settings, name) != defaults[name].default
+    }
+    for name, value in settings.limits.items():
+        in_seconds = name.endswith("_s")
+        parameters[f"{name[:-2]}_ms" if in_seconds else name] = f"{value * 1000:g}" if in_seconds else str(value)
+    return parameters
 
 
 def smallest_inputs(interface: Interface) -> dict[str, np.ndarray]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import logging
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from .codec import ParsedRequest
@@ -31,6 +32,8 @@ class ServedModel(abc.ABC):
         """Digest of the module's file, "" before it is loaded."""
         self.size = 0
         """Size of the module's file in bytes, 0 before it is loaded."""
+        self.labels: Mapping[str, Sequence[bytes]] = {}
+        """The labels of the classes, by the name of the output."""
 
     @property
     def name(self) -> str:
@@ -84,6 +87,10 @@ class ServedModel(abc.ABC):
     def statistics_document(self) -> dict[str, Any]:
         """The model's entry of ``model_stats``. Raises RequestError with status 503 before the first request has
         run."""
+
+    def complete_config(self, config: Any) -> None:  # noqa: B027  # not abstract: most of a configuration is common
+        """Complete `config`, the model's ``ModelConfig``, with everything that depends on the kind of the model:
+        scheduling, instances and parameters."""
 
     @abc.abstractmethod
     def close(self) -> None:

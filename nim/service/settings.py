@@ -44,6 +44,9 @@ class ModelSettings(_Table):
     `command` only."""
     wasm_runtime_command: tuple[str, ...] = ()
     """The executable of Wasmer or WasmEdge and its leading arguments. By default, the executable on PATH is used."""
+    labels: dict[str, FileName] = {}
+    """Label files by output, in the directory of ``service.json``: line i is the label of class i, for clients that
+    request classes."""
     warm_up: tuple[dict[str, Any], ...] = ()
     """The inputs of the first request, as in the API. By default, zeros of the smallest shape are sent."""
 

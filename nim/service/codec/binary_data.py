@@ -6,12 +6,14 @@ https://github.com/triton-inference-server/server/blob/main/docs/protocol/extens
 from __future__ import annotations
 
 import json
+import re
 
 from ..request_errors import RequestError, input_error
 
 HEADER = "inference-header-content-length"
 """Name of the header with the length of the JSON, in lower case, as in ASGI."""
 _NAME = "Inference-Header-Content-Length"
+_NUMBER = re.compile(r"[+-]?[0-9]{1,20}")
 _MAX_SEARCHED = 1 << 16  # bytes of a body in which the end of the JSON is searched for an error message
 Body = bytes | bytearray
 Chunk = bytes | memoryview
@@ -20,21 +22,25 @@ Chunk = bytes | memoryview
 def json_length(body: Body, header_length: str | None) -> int:
     """The number of bytes of `body` that are JSON according to the header; all of them if it is invalid."""
     text = (header_length or "").strip()
-    return min(len(body), int(text[:20])) if text.isascii() and text.isdigit() else len(body)
+    length = int(text) if _NUMBER.fullmatch(text) else -1
+    return length if 0 <= length <= len(body) else len(body)
 
 
 def split_body(body: Body, header_length: str | None) -> tuple[memoryview, memoryview]:
-    """The JSON of `body`, and the raw tensors that follow; `header_length` is the header of the request. Raises
-    RequestError with status 400 for an invalid header."""
+    """The JSON of `body`, and the raw tensors that follow; `header_length` is the header of the request. Without JSON,
+    the body is a raw binary request. Raises RequestError with status 400 for an invalid header."""
     view = memoryview(body)
     if header_length is None:
         return view, view[len(view) :]
     text = header_length.strip()
-    if not (text.isascii() and text.isdigit()) or len(text) > 20:
-        raise input_error(f"{_NAME}: expected a number of bytes, got {text[:40]!r}")
+    if not _NUMBER.fullmatch(text):
+        raise input_error(f"Unable to parse {_NAME}, got: {text[:40]!r}; expected a number of bytes")
     length = int(text)
-    if length > len(view):
-        raise input_error(f"{_NAME} is {length}, but the body has {len(view)} bytes")
+    if not 0 <= length <= len(view):
+        raise input_error(
+            f"inference header size should be in range (0, {len(view)}), got: {text}; {_NAME} is the length of the"
+            f" JSON, and the body has {len(view)} bytes"
+        )
     return view[:length], view[length:]
 
 

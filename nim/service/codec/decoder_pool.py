@@ -54,7 +54,7 @@ class DecoderPool:
         """The same as `parse_request`."""
         result = await self._decode(HTTP, body, interface=interface, header_length=header_length, v2=v2)
         specs = {spec.name: spec for spec in interface.outputs}
-        outputs = [OutputRequest(specs[name], binary) for name, binary in result.fields["outputs"]]
+        outputs = [OutputRequest(specs[name], *form) for name, *form in result.fields["outputs"]]
         return ParsedRequest(**{**result.fields, "inputs": dict(result.arrays), "outputs": outputs})
 
     async def decode_grpc(self, interface: Interface, message: bytes) -> tuple[bytes, dict[str, np.ndarray]]:

@@ -66,7 +66,7 @@ def _decode_http(body: bytearray, *, interface: Interface, header_length: str | 
     request = parse_request(interface, body, header_length, v2=v2)
     fields = {name: getattr(request, name) for name in request.__dataclass_fields__}
     arrays = fields.pop("inputs")
-    fields["outputs"] = [[output.name, output.binary] for output in request.outputs]
+    fields["outputs"] = [[output.name, output.binary, output.classes] for output in request.outputs]
     return DecoderResult(fields, arrays)
 
 

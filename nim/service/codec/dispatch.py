@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
@@ -13,6 +14,7 @@ from ..memory_budget import MemoryShare
 from ..request_errors import input_error, memory_exhausted, response_too_large
 from ..runtime_api import Interface
 from .binary_data import Body, json_length
+from .classification import Labels, classified
 from .compression import compress, decompress
 from .decoder_pool import DecoderPool
 from .parsed_request import ParsedRequest
@@ -61,7 +63,10 @@ class Codec:
         `cancellable` wraps the work of a decoder process, which can be abandoned; a thread cannot. Raises RequestError.
         """
         if content_encoding is not None:
-            body = await self.in_thread(decompress, body, content_encoding, self._max_request_bytes, share.reserve)
+            unknown_status = 501 if v2 else 415  # the first is Triton's
+            body = await self.in_thread(
+                decompress, body, content_encoding, self._max_request_bytes, share.reserve, unknown_status
+            )
         if len(body) <= SMALL_BYTES:
             return parse_request(interface, body, header_length, v2=v2)
         if json_length(body, header_length if v2 else None) < LARGE_BYTES:
@@ -81,6 +86,16 @@ class Codec:
         if len(rest) > LARGE_BYTES:
             raise input_error(f"the request has more than {LARGE_BYTES} bytes in addition to its tensors")
         return parse_infer_request(interface, pb.ModelInferRequest.FromString(rest), timeout_s, inputs=inputs)
+
+    async def classify(
+        self, request: ParsedRequest, outputs: Mapping[str, np.ndarray], *, batches: bool, labels: Labels
+    ) -> tuple[ParsedRequest, Mapping[str, np.ndarray]]:
+        """`request` and `outputs` with classes in place of the outputs for which it requests them, as `classified`
+        returns them. Raises RequestError."""
+        work = functools.partial(
+            classified, request, outputs, batches=batches, labels=labels, max_bytes=self._max_response_bytes
+        )
+        return work() if _is_small(outputs.values()) else await self.in_thread(work)
 
     async def encode_http(
         self,

@@ -62,8 +62,9 @@ class OutputParameters(JsonObject):
 
     binary_data: bool | None = None
     """As raw bytes that follow the JSON (/v2 only)."""
-    classification: Count | None = None
-    """Rejected if greater than 0: this service does not support classification."""
+    classification: Annotated[int, Field(ge=0, le=2**64 - 1)] | None = None
+    """Number of classes in place of the tensor: for each row, the highest values as ``value:index`` or
+    ``value:index:label``. 0 requests the tensor itself."""
     shared_memory_region: str | None = None
     """Rejected: this service does not support shared memory."""
 
@@ -81,7 +82,7 @@ class RequestParameters(JsonObject):
     timeout: Count | None = None
     """Maximum time until the response in microseconds, queueing included; with 0, only the model's limit applies."""
     binary_data_output: bool | None = None
-    """Default of `binary_data` for all outputs (/v2 only)."""
+    """All outputs as raw bytes, if the request lists no outputs (/v2 only)."""
     sequence_id: int | str | None = None
     """Rejected unless it is 0 or empty: models of this service keep no state between requests."""
     wasm_timeout_ms: Annotated[Any, Field(alias="wasm.timeout_ms", json_schema_extra=_MILLISECONDS)] = None

@@ -16,6 +16,8 @@ class OutputRequest:
     spec: TensorSpec
     binary: bool = False
     """As raw bytes."""
+    classes: int = 0
+    """Number of classes in place of the tensor: those with the highest values. 0 requests the tensor itself."""
 
     @property
     def name(self) -> str:
@@ -37,3 +39,8 @@ class ParsedRequest:
     """Seconds that the module may compute."""
     body_bytes: int = 0
     """Size of the HTTP body after decompression, in bytes."""
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether an output is requested as classes."""
+        return any(output.classes for output in self.outputs)

@@ -19,7 +19,6 @@ from .tensor_checks import (
     check_metadata,
     checked_dtype,
     checked_shape,
-    classification_not_supported,
     input_in_shared_memory,
     output_in_shared_memory,
     sequences_not_supported,
@@ -62,7 +61,7 @@ def parse_infer_request(
         sequence = parameters[_SEQUENCE]
         if sequence.int64_param or sequence.uint64_param or sequence.string_param:
             raise sequences_not_supported()
-    outputs = [OutputRequest(spec, binary=True) for spec in requested_outputs(interface, message)]
+    outputs = requested_outputs(interface, message)
     return ParsedRequest(message.id, inputs, outputs, _timeout_s(parameters, timeout_s), _guest_timeout_s(parameters))
 
 
@@ -98,17 +97,28 @@ def parse_inputs_message(interface: Interface, message: Any, *, thorough: bool =
     return arrays
 
 
-def requested_outputs(interface: Interface, message: Any) -> list[TensorSpec]:
+def requested_outputs(interface: Interface, message: Any) -> list[OutputRequest]:
     """The outputs that a ModelInferRequest requests, by default all. Raises RequestError with status 400."""
     specs = {spec.name: spec for spec in interface.outputs}
+    requests: list[OutputRequest] = []
     for output in message.outputs:
         if output.name not in specs:
             raise unknown_output(output.name, specs)
         if _SHARED_MEMORY in output.parameters:
             raise output_in_shared_memory(output.name)
-        if output.parameters[_CLASSIFICATION].int64_param if _CLASSIFICATION in output.parameters else 0:
-            raise classification_not_supported(output.name)
-    return [specs[output.name] for output in message.outputs] or list(specs.values())
+        classes = _classes(output.parameters) if _CLASSIFICATION in output.parameters else 0
+        requests.append(OutputRequest(specs[output.name], binary=True, classes=classes))
+    return requests or [OutputRequest(spec, binary=True) for spec in interface.outputs]
+
+
+def _classes(parameters: Any) -> int:
+    """The number of classes that an output is requested as."""
+    value = parameters[_CLASSIFICATION]
+    if value.WhichOneof("parameter_choice") != "int64_param":
+        raise input_error("invalid value type for 'classification' parameter, expected int64_param")
+    if value.int64_param <= 0:
+        raise input_error("invalid value for 'classification' parameter, expected >= 0: expected at least 1")
+    return int(value.int64_param)
 
 
 def encode_message(

@@ -26,11 +26,11 @@ from .inference_schema import (
 from .json_codec import parse_json
 from .json_tensors import decode_tensor
 from .parsed_request import OutputRequest, ParsedRequest
+from .raw_request import parse_raw_request
 from .raw_tensors import from_raw
 from .tensor_checks import (
     check_metadata,
     checked_dtype,
-    classification_not_supported,
     input_in_shared_memory,
     output_in_shared_memory,
     sequences_not_supported,
@@ -53,9 +53,12 @@ def parse_request(
     """The request in `body`.
 
     With `v2`, its tensors can be raw bytes that follow the JSON; `header_length` is the request header that declares
-    the length of the JSON. Arrays can be views of `body`. Raises RequestError with status 400 that names the problem.
+    the length of the JSON. Without JSON, `body` is a raw binary request. Arrays can be views of `body`. Raises
+    RequestError with status 400 that names the problem.
     """
     json_part, raw_part = split_body(body, header_length) if v2 else (body, memoryview(b""))
+    if v2 and not json_part:
+        return parse_raw_request(interface, body)
     try:
         document = parse_json(json_part)
     except RequestError as error:
@@ -156,12 +159,11 @@ def _outputs(
             raise unknown_output(name, specs)
         if name in outputs:
             raise input_error(f"output '{name}' is requested twice")
-        own = None
+        own, classes = None, 0
         if parameters is not None:
             if parameters.shared_memory_region is not None:
                 raise output_in_shared_memory(name)
-            if parameters.classification:
-                raise classification_not_supported(name)
-            own = parameters.binary_data
-        outputs[name] = OutputRequest(specs[name], binary if own is None else own)
+            own, classes = parameters.binary_data, parameters.classification or 0
+        # as in Triton, the default of the request is that of outputs that it does not list
+        outputs[name] = OutputRequest(specs[name], bool(own), classes)
     return list(outputs.values())

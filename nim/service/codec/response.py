@@ -48,9 +48,8 @@ def encode_response(
     model_name: str, model_version: str, request: ParsedRequest, outputs: Mapping[str, np.ndarray]
 ) -> EncodedResponse:
     """The response to `request`. From `LARGE_OUTPUT_BYTES` on, its JSON is encoded as it is iterated over."""
-    document: dict[str, Any] = {"model_name": model_name, "model_version": model_version}
-    if request.id is not None:
-        document["id"] = request.id
+    document: dict[str, Any] = {"id": request.id} if request.id else {}
+    document |= {"model_name": model_name, "model_version": model_version}
     as_json = [outputs[each.name] for each in request.outputs if not each.binary]
     if payload_bytes(as_json) > LARGE_OUTPUT_BYTES:
         return _encode_lazily(document, request, outputs)
@@ -65,7 +64,7 @@ def encode_response(
         tensors.append(_raw_metadata(spec, array, raw))
     document["outputs"] = tensors
     text = write_json(document)
-    return EncodedResponse.of(text, *raw_tensors, json_length=len(text) if raw_tensors else None)
+    return EncodedResponse.of(text, *raw_tensors, json_length=len(text) if any(map(len, raw_tensors)) else None)
 
 
 def payload_bytes(arrays: Iterable[np.ndarray]) -> int:
@@ -92,7 +91,7 @@ def _encode_lazily(
         else:
             tensors.append(({"name": spec.name, "datatype": spec.dtype.name, "shape": array.shape}, spec, array))
     chunks = stream_document(document, tensors)
-    if not raw_tensors:
+    if not any(map(len, raw_tensors)):  # as in Triton, the header is that of raw tensors with data
         return EncodedResponse(chunks, None)
     text = list(chunks)  # its length is sent ahead of it, in a header
     return EncodedResponse.of(*text, *raw_tensors, json_length=sum(map(len, text)))

@@ -86,11 +86,6 @@ def output_in_shared_memory(name: str) -> RequestError:
     return input_error(f"output '{name}' cannot be written to shared memory; request the tensor itself")
 
 
-def classification_not_supported(name: str) -> RequestError:
-    """An output is requested as classes."""
-    return input_error(f"output '{name}': this service does not support classification; request the tensor itself")
-
-
 def sequences_not_supported() -> RequestError:
     """The request belongs to a sequence."""
     return input_error("sequence_id is set, but models of this service keep no state between requests")

@@ -11,10 +11,11 @@ from typing import Any
 from google.protobuf.wrappers_pb2 import Int32Value, StringValue
 
 from ..codec.protobuf_messages import LargeRequest, checked_message, message_reader, pb
-from ..metadata import EXTENSIONS, model_config, model_metadata
+from ..metadata import EXTENSIONS, model_metadata
 from ..request_errors import RequestError, internal_error, memory_exhausted, not_found
 from ..served_model import ServedModel
 from ..service import Service
+from ..triton_config import model_config
 
 INFERENCE = "inference.GRPCInferenceService"
 HEALTH = "grpc.health.v1.Health"
@@ -69,8 +70,7 @@ class InferenceMethods:
 
     async def model_config(self, request: Any, _: Any) -> Any:
         """The configuration of a model."""
-        config = model_config(self._find(request.name, request.version))
-        return _from_json({"config": config}, pb.ModelConfigResponse())
+        return pb.ModelConfigResponse(config=model_config(self._find(request.name, request.version)))
 
     async def model_statistics(self, request: Any, _: Any) -> Any:
         """The statistics of one model, or of all models that are ready."""
@@ -160,6 +160,10 @@ class InferenceMethods:
         codec = self._service.codec
         request = await codec.decode_grpc(model.interface, message, timeout_s)
         outputs = await model.run(request)
+        if request.has_classes:
+            request, outputs = await codec.classify(
+                request, outputs, batches=model.interface.max_batch_size > 0, labels=model.labels
+            )
         return await codec.encode_grpc(model.name, model.version, request, outputs, serialized=serialized)
 
 

@@ -11,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
+from ..codec.compression import UNKNOWN_ENCODING
 from ..request_errors import RequestError, input_error, internal_error
 from ..unsupported import unknown_path
 
@@ -31,7 +32,7 @@ def error_headers(error: RequestError) -> list[tuple[bytes, bytes]]:
     """The response headers that depend on the status of `error`."""
     if error.status in (408, 413):
         return [(b"connection", b"close")]  # the client may still be sending the request
-    if error.status == 415:
+    if error.kind == UNKNOWN_ENCODING:
         return [(b"accept-encoding", b"gzip, deflate")]
     return [(b"retry-after", b"1")] if error.status in (429, 503) else []
 

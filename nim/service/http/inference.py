@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from ..codec import SMALL_BYTES, EncodedResponse
 from ..codec.binary_data import HEADER, Body, Chunk
+from ..codec.compression import response_encoding
 from ..memory_budget import MemoryShare
 from ..request_errors import RequestError, client_disconnected, internal_error
 from ..served_model import ServedModel
@@ -58,7 +59,7 @@ class InferenceHandler:
             response = await self._counted(model, request_headers, receive, share, v2=target.v2)
             if response.json_length is not None:
                 headers = [_OCTETS, (_LENGTH, b"%d" % response.json_length)]
-            response = await self._compress(response, request_headers, headers)
+            response = await self._compress(response, request_headers, headers, v2=target.v2)
         except Exception as raised:  # noqa: BLE001  # no traceback leaves the service
             error = raised if isinstance(raised, RequestError) else internal_error(raised)
             status, headers = error.status, [_JSON, *error_headers(error)]
@@ -112,18 +113,26 @@ class InferenceHandler:
             cancellable=functools.partial(_unless_gone, receive),
         )
         outputs = await _unless_gone(receive, model.run(request))
+        if request.has_classes:
+            request, outputs = await codec.classify(
+                request, outputs, batches=model.interface.max_batch_size > 0, labels=model.labels
+            )
         return await codec.encode_http(model.name, model.version, request, outputs, share)
 
     async def _compress(
-        self, response: EncodedResponse, request_headers: Headers, headers: list[tuple[bytes, bytes]]
+        self, response: EncodedResponse, request_headers: Headers, headers: list[tuple[bytes, bytes]], *, v2: bool
     ) -> EncodedResponse:
-        """`response`, compressed only for clients that accept nothing else, as Triton's client does: for other clients
-        it would be a waste of CPU time. The encoding is added to `headers`."""
-        accepted = request_headers.get(_ACCEPTS, b"").strip()
-        if accepted not in (b"gzip", b"deflate"):
+        """`response`, compressed as Triton would. Under /v1 it is compressed only for clients that accept nothing else:
+        for the others, which accept several encodings by default, it would be a waste of CPU time. The encoding is
+        added to `headers`."""
+        accepted = request_headers.get(_ACCEPTS)
+        if accepted is None:
             return response
-        headers.append((b"content-encoding", accepted))
-        return await self._service.codec.compress(response, accepted)
+        encoding = response_encoding(accepted.decode("latin-1")).encode() if v2 else accepted.strip()
+        if encoding not in (b"gzip", b"deflate"):
+            return response
+        headers.append((b"content-encoding", encoding))
+        return await self._service.codec.compress(response, encoding)
 
     async def _stream(self, send: Send, chunks: Iterable[Chunk]) -> None:
         if isinstance(chunks, tuple):

@@ -11,10 +11,11 @@ from fastapi import APIRouter, Request, Response
 from pydantic import ValidationError
 
 from ..codec import describe_validation_error, parse_json
-from ..metadata import HTTP_EXTENSIONS, model_config, model_metadata
+from ..metadata import HTTP_EXTENSIONS, model_metadata
 from ..request_errors import input_error, unavailable
 from ..served_model import ServedModel
 from ..service import Service
+from ..triton_config import config_document, model_config
 from .body import read_body
 from .management_schema import V2_TAG, V2IndexRequest, V2Model, V2ModelState, V2Server, V2Statistics, v2_errors
 
@@ -100,7 +101,7 @@ def _add_model(routes: APIRouter, service: Service, path: str) -> None:
 
     async def config(request: Request) -> dict[str, Any]:
         """The configuration of a model, in the JSON form of Triton's ``ModelConfig``."""
-        return model_config(find(request))
+        return config_document(model_config(find(request)))
 
     async def statistics(request: Request) -> V2Statistics:
         """Statistics of a model."""

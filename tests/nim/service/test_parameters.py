@@ -151,4 +151,4 @@ def test_an_unknown_content_encoding_is_rejected_with_the_supported_ones(client:
     )
     with pytest.raises(urllib.error.HTTPError) as caught:
         urllib.request.urlopen(request, timeout=PATIENCE_S)
-    assert caught.value.code == 415 and caught.value.headers["Accept-Encoding"] == "gzip, deflate"
+    assert caught.value.code == 501 and caught.value.headers["Accept-Encoding"] == "gzip, deflate"

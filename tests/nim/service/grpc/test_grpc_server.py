@@ -248,7 +248,8 @@ INVALID = {
     "shape [2] has 2 elements, but fp32_contents has 1": _contents("FP32", fp32_contents=[1]),
     "is in shared memory": _shared_memory(),
     "output 'y' cannot be written to shared memory": _request_output(shared_memory_region="mine"),
-    "output 'y': this service does not support classification": _request_output(classification=3),
+    "invalid value for 'classification' parameter, expected >= 0": _request_output(classification=0),
+    "invalid value type for 'classification' parameter, expected int64_param": _request_output(classification="3"),
     "unknown output 'nope'": _request_output(name="nope"),
     "keep no state between requests": _sequence(),
     "(BYTES): the element at 0 has 100 bytes, but only 1 are left": infer_request(
@@ -430,7 +431,7 @@ SEEDS = [
     infer_request("gelu", ("x", "FP32", [2], bytes(8)), id="7").SerializeToString(),
     infer_request("echo", ("stdin", "BYTES", [2, 1], b"\1\0\0\0a\2\0\0\0bc")).SerializeToString(),
     _contents("FP32", fp32_contents=[1, 2]).SerializeToString(),
-    _request_output(classification=0).SerializeToString(),
+    _request_output(classification=1).SerializeToString(),
 ]
 edits = st.lists(
     st.tuples(st.integers(0, 200), st.sampled_from(["replace", "delete", "insert"]), st.integers(0, 255)), max_size=4

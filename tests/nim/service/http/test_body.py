@@ -193,9 +193,9 @@ def test_the_size_limit_applies_to_the_decompressed_body(client: Client, encodin
         assert status == 400 and f"Content-Encoding {encoding.lower().removeprefix('x-')}" in document["error"]
 
 
-def test_an_unknown_content_encoding_is_415(client: Client) -> None:
+def test_an_unknown_content_encoding_is_not_implemented(client: Client) -> None:
     status, document = compressed(client, "br", body(1))
-    assert status == 415 and "use gzip, deflate or none" in document["error"]
+    assert status == 501 and "use gzip, deflate or none" in document["error"]
     assert compressed(client, "identity", body(1))[0] == 200
 
 

@@ -121,7 +121,7 @@ def test_an_invalid_header_length_is_rejected(client: Client, length: str) -> No
     assert LENGTH in text
 
 
-@pytest.mark.parametrize("off", [-91, -90, -20, -1, 1, 4, 24])
+@pytest.mark.parametrize("off", [-20, -1, 1, 4, 24])
 def test_a_length_that_is_not_the_end_of_the_json_is_rejected_with_the_correct_one(client: Client, off: int) -> None:
     body, headers = binary()
     correct = int(headers[LENGTH])
@@ -183,7 +183,6 @@ def test_a_bool_that_is_neither_0_nor_1_is_rejected(client: Client) -> None:
     [
         ({"outputs": [{"name": "z"}]}, "unknown output 'z'"),
         ({"outputs": [{"name": "y"}, {"name": "y"}]}, "output 'y' is requested twice"),
-        ({"outputs": [{"name": "y", "parameters": {"classification": 3}}]}, "does not support classification"),
         ({"outputs": [{"name": "y", "parameters": {"shared_memory_region": "r"}}]}, "shared memory"),
         ({"parameters": {"sequence_id": 5}}, "sequence_id"),
         ({"parameters": {"timeout": -1}}, "timeout"),
