@@ -14,8 +14,8 @@ _LATER_FIELDS = frozenset(("max_inflight_requests",))  # fields of the client's 
 
 
 def model_config(model: ServedModel) -> Any:
-    """The ``ModelConfig`` of `model`, with the defaults that Triton adds. Raises RequestError with status 503 before the
-    model is loaded."""
+    """The ``ModelConfig`` of `model`, with the defaults that Triton adds. Raises RequestError with status 503 before
+    the model is loaded."""
     interface = model.interface
     config = pb.ModelConfigResponse().config
     config.name = model.name
