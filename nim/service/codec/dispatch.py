@@ -89,7 +89,7 @@ class Codec:
 
     async def classify(
         self, request: ParsedRequest, outputs: Mapping[str, np.ndarray], *, batches: bool, labels: Labels
-    ) -> tuple[ParsedRequest, Mapping[str, np.ndarray]]:
+    ) -> tuple[ParsedRequest, dict[str, np.ndarray]]:
         """`request` and `outputs` with classes in place of the outputs for which it requests them, as `classified`
         returns them. Raises RequestError."""
         work = functools.partial(
