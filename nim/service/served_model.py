@@ -1,4 +1,4 @@
-"""What all models of the service have in common: their state, and how they are started, run and closed."""
+"""The base class of all models of the service: their state, and how they are started, run and closed."""
 
 from __future__ import annotations
 
