@@ -11,7 +11,9 @@ from ..engines.engine_commands import build_command
 from ..images import PlannedImage, planned_image, planned_images
 from ..spec.container import WasmRuntime
 from ..target import Job, Module
+from .ensembles_of_spec import ensemble_settings
 from .model_labels import with_labels
+from .service.ensemble_settings import EnsembleSettings
 from .service.settings import ModelSettings
 from .service_context import ImageLabels, build_context
 from .wasm_runtimes import RuntimeFiles, find_runtime
@@ -76,6 +78,15 @@ def plan_builds(job: Job) -> tuple[PlannedBuild, ...]:
     )
 
 
+def image_ensembles(job: Job) -> tuple[tuple[EnsembleSettings, ...], dict[str, str]]:
+    """The ensembles in the images of a package, and the reason for each other ensemble, by name. An image of a single
+    module contains none."""
+    if not job.spec.container_config.package_image:
+        reason = "an image of one module serves this module only"
+        return (), {ensemble.name: reason for ensemble in job.spec.triton_config.ensembles}
+    return ensemble_settings(job.spec, [module.name for module in job.modules if unservable(job, module) is None])
+
+
 def _planned_build(
     job: Job, image: PlannedImage, modules: tuple[Module, ...], runtime: RuntimeFiles | None, labels: ImageLabels
 ) -> PlannedBuild:
@@ -86,7 +97,12 @@ def _planned_build(
         models.append((model, module.path))
         label_files |= files
     context = build_context(
-        job.spec.container_config, models=models, labels=labels, label_files=label_files, runtime=runtime
+        job.spec.container_config,
+        models=models,
+        labels=labels,
+        label_files=label_files,
+        runtime=runtime,
+        ensembles=image_ensembles(job)[0],
     )
     return PlannedBuild(image=image, modules=modules, context=context)
 

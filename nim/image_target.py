@@ -14,7 +14,7 @@ from ..output import CopiedFile, OutputTree
 from ..problems import Problem
 from ..spec import PackageSpec
 from ..target import Job, Module, StageError, TargetResult
-from .build_plan import PlannedBuild, Unservable, plan_builds, unservable
+from .build_plan import PlannedBuild, Unservable, image_ensembles, plan_builds, unservable
 from .builds import BuildResult, build_image
 from .container_checks import name_problems
 from .image_pins import unverified_pins
@@ -55,7 +55,7 @@ def generate(job: Job) -> ImageTargetResult:
     for build in builds:
         for path, content in build.context.files.items():
             tree.add(build.image.folder / path, content if isinstance(content, bytes) else CopiedFile(path=content))
-    return ImageTargetResult(tree=tree, errors=errors, builds=builds, warnings=tuple(_warnings(job.spec)))
+    return ImageTargetResult(tree=tree, errors=errors, builds=builds, warnings=tuple(_warnings(job)))
 
 
 def run(job: Job, made: TargetResult) -> TargetResult:
@@ -95,13 +95,17 @@ def _with_results(made: ImageTargetResult, results: Sequence[BuildResult]) -> Ta
     )
 
 
-def _warnings(spec: PackageSpec) -> Iterable[PackagingWarning]:
-    if ensembles := [ensemble.name for ensemble in spec.triton_config.ensembles]:
+def _warnings(job: Job) -> Iterable[PackagingWarning]:
+    spec = job.spec
+    package = spec.container_config.package_image
+    for name, reason in image_ensembles(job)[1].items():
         yield PackagingWarning(
-            message=f"the images do not serve the ensembles of the spec ({', '.join(ensembles)}):"
-            " a service runs single modules",
+            message=f"no image serves the ensemble {name!r} of the spec: {reason}",
             severity=WarningSeverity.Low,
-            remediation="Serve the model repository with Triton: it includes them.",
+            remediation="Change the ensemble, or serve the model repository with Triton."
+            if package
+            else "Set container_config.package_image = true for one image with all modules and ensembles, or serve the"
+            " model repository with Triton: it includes them.",
         )
     for pin in unverified_pins(spec.container_config):
         yield PackagingWarning(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shlex
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from pydantic import ValidationError
 from ..errors import UsageError
 from ..inspection import inspect_module
 from ..naming import service_problem
+from .ensembles_of_spec import ensemble_settings
 from .model_labels import with_labels
 from .service.settings import LicenseSettings, ModelSettings, ServiceSettings, describe_settings_error
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 # keys of triton_config that change the results of a model or their timing, and that the service does not apply
 _TRITON_KEYS = frozenset(("backend_parameters", "batch_inputs", "batch_outputs", "inputs", "max_batch_size", "outputs"))
+_TENSOR_KEYS = frozenset(("allow_ragged_batch", "format", "is_shape_tensor", "label_filename"))
 SERVICE_FILE = "service.json"
 _SPEC_SUFFIXES = (".toml", ".yaml", ".yml", ".json")
 
@@ -121,20 +122,20 @@ def _select_from_spec(file: Path) -> _Selection:
     }
     if spec.distribution_config.license_type:
         settings["license"] = LicenseSettings(name=spec.distribution_config.license_type)
-    warnings = tuple(_warnings(spec, file))
+    settings["ensembles"], skipped = ensemble_settings(spec, [model.name for model, _ in models])
+    warnings = tuple(_warnings(spec, file, skipped))
     return _Selection(settings=settings, models=models, label_files=label_files, warnings=warnings)
 
 
-def _warnings(spec: PackageSpec, file: Path) -> Iterator[str]:
-    """Everything in `spec` that the service does not serve, with the reason and the command that serves it."""
-    ensembles = [ensemble.name for ensemble in spec.triton_config.ensembles]
-    if ensembles:
-        repository = shlex.quote(str(spec.output_directory / str(spec.triton_config.model_repository_path)))
-        yield (
-            f"not served: ensemble{'s' * (len(ensembles) > 1)} {', '.join(ensembles)} of {file}, because the service"
-            f" serves single modules only. For ensembles, use Triton: portalis package {shlex.quote(str(file))}, then"
-            f" portalis serve {repository}"
-        )
+def _warnings(spec: PackageSpec, file: Path, skipped: Mapping[str, str]) -> Iterator[str]:
+    """Everything in `spec` that the service does not serve, with the reason. `skipped` has the ensembles that are not
+    served."""
+    for name, reason in skipped.items():
+        yield f"not served: ensemble {name} of {file}: {reason}"
+    tensors = [tensor for each in spec.triton_config.ensembles for tensor in (*each.inputs, *each.outputs)]
+    unused = {key for tensor in tensors for key in tensor.model_fields_set} & _TENSOR_KEYS
+    if unused:
+        yield f"not used: {', '.join(sorted(unused))} of tensors of ensembles in {file}, because only Triton uses it"
     configs = [spec.triton_config, *(binary.triton_config for binary in spec.wasm_binaries)]
     keys = {key for config in configs if config is not None for key in config.model_fields_set} & _TRITON_KEYS
     if keys:

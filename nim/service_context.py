@@ -17,6 +17,7 @@ from ..wasm_backend import ISLAND_NAME, island_files, source_files
 from .container_checks import container_problems
 from .dockerfile import SERVICE, render_dockerfile
 from .image_pins import image_pins, pin_problems, pinned_wasmtime_version
+from .service.ensemble_settings import EnsembleSettings
 from .service.settings import LicenseSettings, ModelSettings, ServiceSettings
 from .wasm_runtimes import RuntimeFiles, runtime_problems
 from .wheelhouse import select_wheels
@@ -53,8 +54,10 @@ def build_context(
     label_files: Mapping[str, Path] | None = None,
     workers: int = 0,
     runtime: RuntimeFiles | None = None,
+    ensembles: Sequence[EnsembleSettings] = (),
 ) -> BuildContext:
-    """The context of an image that serves `models`, each with its settings and its module, in `runtime` if passed.
+    """The context of an image that serves `models`, each with its settings and its module, in `runtime` if passed, and
+    `ensembles` of them.
 
     `label_files` are the label files of the models' settings, by name. A model's `file` must be its name with
     ``.wasm``. If `config.wheelhouse` is set, the context contains the wheels
@@ -86,6 +89,7 @@ def build_context(
         workers=workers,
         license=LicenseSettings(**({"name": labels.licenses} if labels.licenses else {}), text=labels.license_text),
         models=tuple(_with_runtime(runtime, model) for model, _ in models),
+        ensembles=tuple(ensembles),
     )
     document = service.model_dump_json(indent=2, exclude_defaults=True)
     files: dict[str, bytes | Path] = {

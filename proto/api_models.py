@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..contracts.artifacts import TritonModelArtifact
 from ..output.package_layout import model_name
+from ..service_ensembles import service_ensembles
 from ..spec import PackageSpec
 from ..spec.container import WasmRuntime
 from ..spec.model_tensors import DataType, ModelInput, ModelOutput
@@ -76,6 +77,24 @@ def is_in_image(spec: PackageSpec, module: Module) -> bool:
     return interface is not None and not (only_commands and interface.convention.value != "command")
 
 
+def ensemble_models(job: Job) -> tuple[ApiModel, ...]:
+    """The ensembles in the image of a package. Images of a single module contain none."""
+    if not job.spec.container_config.package_image:
+        return ()
+    modules = [module.name for module in job.modules if is_in_image(job.spec, module)]
+    return tuple(
+        ApiModel(
+            name=each.name,
+            version=str(each.version),
+            description="",
+            max_batch_size=each.max_batch_size,
+            inputs=_declared_tensors(each.inputs, each.max_batch_size),
+            outputs=_declared_tensors(each.outputs, each.max_batch_size),
+        )
+        for each in service_ensembles(job.spec, modules).served
+    )
+
+
 def triton_models(job: Job) -> tuple[ApiModel, ...]:
     """The generated Triton models whose tensors are known."""
     modules = {model_name(job.spec, module.binary): module for module in job.modules}
@@ -118,22 +137,27 @@ def _model(
     outputs: Iterable[ModelOutput],
     sequence_id: int | str | None = None,
 ) -> ApiModel:
-    batch = (-1,) if artifact.max_batch_size else ()
     return ApiModel(
         name=artifact.model_name,
         version=str(artifact.model_version),
         description=description,
         max_batch_size=artifact.max_batch_size,
         sequence_id=sequence_id,
-        inputs=tuple(
-            ApiTensor(
-                name=each.name, datatype=_datatype(each.data_type), shape=batch + each.dims, optional=each.optional
-            )
-            for each in inputs
-        ),
-        outputs=tuple(
-            ApiTensor(name=each.name, datatype=_datatype(each.data_type), shape=batch + each.dims) for each in outputs
-        ),
+        inputs=_declared_tensors(inputs, artifact.max_batch_size),
+        outputs=_declared_tensors(outputs, artifact.max_batch_size),
+    )
+
+
+def _declared_tensors(tensors: Iterable[ModelInput | ModelOutput], max_batch_size: int) -> tuple[ApiTensor, ...]:
+    batch = (-1,) if max_batch_size else ()
+    return tuple(
+        ApiTensor(
+            name=each.name,
+            datatype=_datatype(each.data_type),
+            shape=batch + each.dims,
+            optional=isinstance(each, ModelInput) and each.optional,
+        )
+        for each in tensors
     )
 
 

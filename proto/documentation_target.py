@@ -14,7 +14,7 @@ from ..problems import Problem
 from ..spec import PackageSpec
 from ..spec.package_spec import ApiDocFormat
 from ..target import Job, StageError, TargetResult
-from .api_models import ApiModel, is_in_image, service_model, triton_models
+from .api_models import ApiModel, ensemble_models, is_in_image, service_model, triton_models
 from .guides import guides
 from .markdown import page
 from .openapi import openapi_document, openapi_text, to_openapi_3_0
@@ -85,6 +85,7 @@ def _service_models(job: Job) -> tuple[list[ApiModel], list[StageError]]:
         reason = module.inspection.no_interface or "it has no interface"
         message = f"the API of module {module.name!r} cannot be described: {reason}"
         errors.append(_error(message, f"Declare it: wasm_binaries[].interface of {module.name!r} in the spec."))
+    models += ensemble_models(job)
     return models, errors
 
 

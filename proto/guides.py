@@ -19,7 +19,7 @@ from ..spec.package_spec import ApiDocFormat
 from ..spec.triton import TritonPlatform
 from ..target import Job, Module
 from ..templates import render
-from .api_models import ApiModel, ApiTensor, is_in_image, service_model
+from .api_models import ApiModel, ApiTensor, ensemble_models, is_in_image, service_model
 from .example_request import example_request, example_value
 from .markdown import TEMPLATES, block, python, shell
 
@@ -132,6 +132,7 @@ def _container(job: Job, artifact: ContainerArtifact) -> dict[str, object]:
     config = job.spec.container_config
     port = config.service_port
     models = [model for module in _image_modules(job, artifact) if (model := service_model(module)) is not None]
+    models += ensemble_models(job)
     image = artifact.reference
     archive = artifact.image_archive_path
     load = ""

@@ -7,7 +7,6 @@ from typing import Any
 from .runtime_api import TensorSpec
 from .served_model import ServedModel
 
-PLATFORM = "wasm"
 EXTENSIONS = ("model_configuration", "statistics", "model_repository")
 """Extensions of the protocol that gRPC has, and HTTP too."""
 HTTP_EXTENSIONS = sorted(("binary_tensor_data", *EXTENSIONS))
@@ -21,7 +20,7 @@ def model_metadata(model: ServedModel) -> dict[str, Any]:
     return {
         "name": model.name,
         "versions": [model.version],
-        "platform": PLATFORM,
+        "platform": model.platform,
         "inputs": [tensor_metadata(spec, batches) for spec in interface.inputs],
         "outputs": [tensor_metadata(spec, batches) for spec in interface.outputs],
     }

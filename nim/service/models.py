@@ -8,10 +8,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
+from .ensemble_nesting import nested_order
+from .ensembles import EnsembleModel
+from .memory_budget import MemoryBudget
 from .module_model import ModuleModel, SchedulerOptions
 from .request_errors import RequestError, not_found
 from .served_model import ServedModel
-from .settings import ModelSettings
+from .settings import ServiceSettings
 
 
 def available_cpus() -> int:
@@ -35,10 +38,13 @@ class ServedModels(Mapping[str, ServedModel]):
     and more at a time would slow each other down."""
 
     def __init__(
-        self, settings: tuple[ModelSettings, ...], folder: Path, options: SchedulerOptions | None = None
+        self, settings: ServiceSettings, folder: Path, options: SchedulerOptions, budget: MemoryBudget
     ) -> None:
-        options = options or SchedulerOptions()
-        self._models: dict[str, ServedModel] = {each.name: ModuleModel(each, folder, options) for each in settings}
+        models: dict[str, ServedModel] = {each.name: ModuleModel(each, folder, options) for each in settings.models}
+        # ensembles follow the models of their steps, for which they wait in `start`
+        for each in nested_order(settings.ensembles):
+            models[each.name] = EnsembleModel(each, models, folder, budget, settings.max_response_bytes)
+        self._models = models
 
     def __getitem__(self, name: str) -> ServedModel:
         return self._models[name]

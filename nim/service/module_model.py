@@ -39,8 +39,15 @@ class SchedulerOptions:
 class ModuleModel(ServedModel):
     """A module with its settings. It is loaded once, and then called through its scheduler."""
 
+    platform = "wasm"
+
     def __init__(self, settings: ModelSettings, folder: Path, options: SchedulerOptions) -> None:
-        super().__init__(settings)
+        super().__init__(settings.name, settings.version, settings.labels)
+        self.settings = settings
+        self.sha256 = ""
+        """Digest of the module's file, "" before it is loaded."""
+        self.size = 0
+        """Size of the module's file in bytes, 0 before it is loaded."""
         self._options = options
         self.path = folder / settings.file
         self._program: Program | None = None

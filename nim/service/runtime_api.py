@@ -28,7 +28,8 @@ if TYPE_CHECKING or __name__.startswith("portalis."):
     from ...backend.batch.bytes_tensor import deserialize, object_array, serialize
     from ...backend.batch.request_checks import RequestChecker, check_rows
     from ...backend.constants import PAGE
-    from ...backend.interface.dtypes import BYTES
+    from ...backend.interface.dtypes import BYTES, parse_dtype
+    from ...backend.interface.interface import Convention
     from ...backend.interface.json_data import decode_elements, describe_json_value, encode_elements
     from ...backend.setting_names import SERVICE_NAMES, SettingNames
     from ...backend.triton.model_parameters import request_timeout_s
@@ -53,7 +54,8 @@ else:
     from portalis_backend.batch.bytes_tensor import deserialize, object_array, serialize
     from portalis_backend.batch.request_checks import RequestChecker, check_rows
     from portalis_backend.constants import PAGE
-    from portalis_backend.interface.dtypes import BYTES
+    from portalis_backend.interface.dtypes import BYTES, parse_dtype
+    from portalis_backend.interface.interface import Convention
     from portalis_backend.interface.json_data import decode_elements, describe_json_value, encode_elements
     from portalis_backend.setting_names import SERVICE_NAMES, SettingNames
     from portalis_backend.triton.model_parameters import request_timeout_s
@@ -63,6 +65,7 @@ __all__ = [
     "PAGE",
     "SERVICE_NAMES",
     "Cancelled",
+    "Convention",
     "GuestError",
     "GuestStatus",
     "GuestTimeout",
@@ -85,6 +88,7 @@ __all__ = [
     "deserialize",
     "encode_elements",
     "object_array",
+    "parse_dtype",
     "request_timeout_s",
     "serialize",
 ]

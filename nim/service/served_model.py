@@ -1,18 +1,18 @@
-"""The base class of all models of the service: their state, and how they are started, run and closed."""
+"""The base class of the models of the service: their state, and how they are started, run and closed."""
 
 from __future__ import annotations
 
 import abc
 import logging
+import threading
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from .codec import ParsedRequest
 from .request_errors import RequestError, internal_error, unavailable
 from .runtime_api import Interface, WasmError
 from .scheduling import Outputs
-from .settings import ModelSettings
 
 _LOG = logging.getLogger(__name__)
 
@@ -20,30 +20,26 @@ _LOG = logging.getLogger(__name__)
 class ServedModel(abc.ABC):
     """A model of the service. `start` loads it once; afterwards it answers requests until `close`."""
 
-    def __init__(self, settings: ModelSettings) -> None:
-        self.settings = settings
+    platform: ClassVar[str]
+    """The kind of model, as clients of the Open Inference Protocol see it."""
+
+    def __init__(self, name: str, version: str, label_files: Mapping[str, str]) -> None:
+        self.name = name
+        """The name that requests use."""
+        self.version = version
+        """The only version of the model."""
         self.loaded_at = 0
         """Seconds since 1970, 0 before the model is loaded."""
         self.failure = ""
         """The reason why loading or the first request failed; "" if they did not."""
         self.ready = False
         """Whether the model has answered its first request."""
-        self.sha256 = ""
-        """Digest of the module's file, "" before it is loaded."""
-        self.size = 0
-        """Size of the module's file in bytes, 0 before it is loaded."""
+        self.label_files = label_files
+        """The names of the label files, by the name of the output."""
         self.labels: Mapping[str, Sequence[bytes]] = {}
         """The labels of the classes, by the name of the output."""
-
-    @property
-    def name(self) -> str:
-        """The name that requests use."""
-        return self.settings.name
-
-    @property
-    def version(self) -> str:
-        """The only version of the model."""
-        return self.settings.version
+        self.settled = threading.Event()
+        """Set once the model is ready or has failed."""
 
     @property
     def repository_state(self) -> Literal["READY", "LOADING", "UNAVAILABLE"]:
@@ -58,6 +54,12 @@ class ServedModel(abc.ABC):
 
     def start(self) -> None:
         """Load the model and run its first request; a failure is noted in `failure`, and logged."""
+        try:
+            self._start_once()
+        finally:
+            self.settled.set()
+
+    def _start_once(self) -> None:
         began = time.monotonic()
         try:
             self._start()

@@ -31,12 +31,12 @@ class Service:
         self.drain = Drain()
         self.probes = probe_paths(settings)
         self.budget = MemoryBudget(settings.max_buffered_bytes)
-        self.metrics = Metrics(settings.name, settings.version, tuple(model.name for model in settings.models))
+        self.metrics = Metrics(settings.name, settings.version, tuple(settings.versions()))
         self.metrics.ready.set_function(lambda: not self.not_ready_reason())
         self.admission = Admission(settings, self.probes, self.metrics.count_refused_connection)
         self._workers = settings.workers or (os.cpu_count() or 1) + 4
         options = SchedulerOptions(settings.max_queued_requests, self._workers, self.metrics)
-        self.models = ServedModels(settings.models, folder, options)
+        self.models = ServedModels(settings, folder, options, self.budget)
 
     def not_ready_reason(self) -> str:
         """The reason why the service is not ready; "" if it is."""

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
+from .ensemble_checks import ensemble_problems
+from .ensemble_settings import EnsembleSettings
 from .ports import GRPC_PORT, MAX_PORT, METRICS_PORT, SERVICE_PORT, VARIABLES, all_ports
+from .settings_table import FileName, Name, SettingsTable
 
 MIB = 1 << 20
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
-FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$")]
 PortNumber = Annotated[int, Field(ge=1, le=MAX_PORT)]
+_MAX_PROBLEMS = 20  # in one message
 EndpointPath = Annotated[str, Field(pattern=r"^/[A-Za-z0-9._~/-]*$")]
 
 
@@ -22,20 +25,16 @@ class InvalidSettings(ValueError):
     """``service.json`` or an environment variable is invalid. The message lists every problem."""
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-
-class ModelSettings(_Table):
+class ModelSettings(SettingsTable):
     """One model: a module and how it is called."""
 
     name: Name
     file: FileName
     """The module's file name, in the directory of ``service.json``."""
     version: Name = "1"
-    interface: dict[str, Any] = {}
+    interface: dict[str, Any] = {}  # noqa: RUF012  # pydantic copies defaults
     """Interface keys as in a module's ``portalis`` section; they override those that the module declares."""
-    limits: dict[str, int | float] = {}
+    limits: dict[str, int | float] = {}  # noqa: RUF012
     """Limits of the runtime by name, for example ``timeout_s`` and ``max_memory_bytes``."""
     isolation: Literal["request", "batch", "instance"] = "batch"
     threads: int = Field(default=1, ge=1, le=64)
@@ -44,14 +43,14 @@ class ModelSettings(_Table):
     `command` only."""
     wasm_runtime_command: tuple[str, ...] = ()
     """The executable of Wasmer or WasmEdge and its leading arguments. By default, the executable on PATH is used."""
-    labels: dict[str, FileName] = {}
+    labels: dict[str, FileName] = {}  # noqa: RUF012
     """Label files by output, in the directory of ``service.json``: line i is the label of class i, for clients that
     request classes."""
     warm_up: tuple[dict[str, Any], ...] = ()
     """The inputs of the first request, as in the API. By default, zeros of the smallest shape are sent."""
 
 
-class LicenseSettings(_Table):
+class LicenseSettings(SettingsTable):
     """The license of the models."""
 
     name: str = "NOASSERTION"
@@ -60,7 +59,7 @@ class LicenseSettings(_Table):
     text: str = ""
 
 
-class ServiceSettings(_Table):
+class ServiceSettings(SettingsTable):
     """The contents of ``service.json``."""
 
     name: str = "portalis-service"
@@ -95,14 +94,24 @@ class ServiceSettings(_Table):
     time to notice."""
     license: LicenseSettings = LicenseSettings()
     models: tuple[ModelSettings, ...] = Field(min_length=1)
+    ensembles: tuple[EnsembleSettings, ...] = Field(default=(), max_length=1000)
+    """Models that consist of `models` and of each other."""
 
     @model_validator(mode="after")
     def _names_differ(self) -> ServiceSettings:
-        names = [model.name for model in self.models]
-        duplicates = sorted({name for name in names if names.count(name) > 1})
+        names = Counter([*(model.name for model in self.models), *(ensemble.name for ensemble in self.ensembles)])
+        duplicates = sorted(name for name, count in names.items() if count > 1)
         if duplicates:
             raise ValueError(f"models: duplicate names: {', '.join(duplicates)}")
+        if problems := list(ensemble_problems(self.ensembles, self.versions())):
+            others = f"; and {len(problems) - _MAX_PROBLEMS} others" if len(problems) > _MAX_PROBLEMS else ""
+            raise ValueError("; ".join(problems[:_MAX_PROBLEMS]) + others)
         return self
+
+    def versions(self) -> dict[str, str]:
+        """The version of each model and ensemble, by name."""
+        versions = {model.name: model.version for model in self.models}
+        return versions | {ensemble.name: ensemble.version for ensemble in self.ensembles}
 
 
 def read_settings(file: Path, environment: Mapping[str, str] = os.environ) -> ServiceSettings:

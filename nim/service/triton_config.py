@@ -24,7 +24,7 @@ def model_config(model: ServedModel) -> Any:
     for spec in interface.inputs:
         _add_tensor(config.input, spec, optional=spec.optional)
     for spec in interface.outputs:
-        _add_tensor(config.output, spec, label_filename=model.settings.labels.get(spec.name, ""))
+        _add_tensor(config.output, spec, label_filename=model.label_files.get(spec.name, ""))
     model.complete_config(config)
     return config
 

@@ -161,12 +161,14 @@ def _host(service: Service) -> str:
 def _example(service: Service, model: ServedModel) -> str:
     """A shell command that sends a request to `model`."""
     from ..nim.service.codec import encode_tensor, write_json
-    from ..nim.service.module_model import smallest_inputs
+    from ..nim.service.module_model import ModuleModel, smallest_inputs
 
     interface = model.interface
     arrays = smallest_inputs(interface)
     inputs = [encode_tensor(spec, arrays[spec.name]) for spec in interface.inputs if spec.name in arrays]
-    if model.settings.warm_up:  # from service.json, so it can contain NaN, which orjson writes as null
+    if (
+        isinstance(model, ModuleModel) and model.settings.warm_up
+    ):  # from service.json, so it can contain NaN, which orjson writes as null
         body = json.dumps({"inputs": list(model.settings.warm_up)})
     else:
         body = write_json({"inputs": inputs}).decode()

@@ -304,20 +304,21 @@ output_map = { y = "sum" }
 
 
 @pytest.mark.service
-def test_parts_of_a_spec_that_are_not_served_are_listed_with_the_command_that_serves_them(tmp_path: Path) -> None:
+def test_the_ensembles_of_a_spec_are_served_and_parts_that_are_not_are_listed(tmp_path: Path) -> None:
     (tmp_path / "add.wasm").write_bytes(wasmtime.wat2wasm(ADD))
     settings = (
         '[triton_config.backend_parameters]\n"wasm.timeout_ms" = "5"\n[container_config]\nwasm_runtime = "Wasmer"\n'
     )
-    (tmp_path / "portalis.toml").write_text(SPEC + settings)
+    spec = SPEC + SPEC[SPEC.index("[[") :].replace('"twice"', '"lost"').replace('"add"', '"nothing"') + settings
+    (tmp_path / "portalis.toml").write_text(spec)
     with running("portalis.toml", *free(), cwd=tmp_path) as service:
-        line = service.line_with("ensemble twice of portalis.toml")
-        remedy = f"portalis package portalis.toml, then portalis serve {tmp_path}/package/triton"
-        assert line.startswith("portalis: not served: ") and line.endswith(remedy)
+        reason = "its model 'nothing' is neither a module nor an ensemble of the package"
+        assert service.line_with("ensemble lost of portalis.toml").endswith(reason)
         assert "triton_config.backend_parameters of portalis.toml" in service.line_with("only Triton uses it")
         assert "container_config.wasm_runtime of portalis.toml, because Wasmer" in service.line_with("uses Wasmtime")
         service.line_with("ready; Ctrl-C stops")
         assert service.curl("add")["outputs"][0]["data"] == [0.0]
+        assert service.curl("twice")["outputs"] == [{"name": "sum", "datatype": "FP32", "shape": [1], "data": [0.0]}]
 
 
 @pytest.mark.service

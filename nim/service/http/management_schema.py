@@ -72,7 +72,9 @@ class ModelMetadata(JsonObject):
     name: str
     version: str
     sha256: str
+    """Digest of the module's file; empty for an ensemble, which has none."""
     convention: str
+    """The module's call convention, or ``ensemble``."""
     max_batch_size: int
     inputs: list[dict[str, Any]]
     outputs: list[dict[str, Any]]
@@ -96,7 +98,7 @@ class License(JsonObject):
 
 
 class ModelInfo(JsonObject):
-    """A model, with the keys of NVIDIA NIM."""
+    """A module, with the keys of NVIDIA NIM."""
 
     model_config = ConfigDict(protected_namespaces=())
 
@@ -144,13 +146,36 @@ class ManifestModel(JsonObject):
     """All limits, including those with their default values."""
 
 
+class ManifestStep(JsonObject):
+    """A step of an ensemble. The maps go from the model's tensor to the ensemble's."""
+
+    model_config = ConfigDict(protected_namespaces=())
+
+    model_name: str
+    model_version: int
+    """-1 for the only version."""
+    input_map: dict[str, str]
+    output_map: dict[str, str]
+
+
+class ManifestEnsemble(JsonObject):
+    """One ensemble, and its steps."""
+
+    name: str
+    version: str
+    interface: ModelMetadata
+    steps: list[ManifestStep]
+
+
 class Manifest(JsonObject):
-    """Every module, and how it is served. The first two keys are those of the same endpoint of NVIDIA NIM."""
+    """Every module and ensemble, and how it is served. The first two keys are those of the same endpoint of NVIDIA
+    NIM."""
 
     manifest_file: str
-    """`models` as a JSON document."""
+    """`models` and `ensembles` as a JSON document."""
     repository_override: str = ""
     models: list[ManifestModel]
+    ensembles: list[ManifestEnsemble]
     settings: dict[str, Any]
     """The effective settings of the service."""
 

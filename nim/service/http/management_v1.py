@@ -10,7 +10,9 @@ from dataclasses import asdict
 from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from ..ensembles import EnsembleModel
 from ..metadata import tensor_metadata
+from ..module_model import ModuleModel
 from ..request_errors import unavailable
 from ..runtime_api import Limits
 from ..served_model import ServedModel
@@ -20,7 +22,9 @@ from .management_schema import (
     Health,
     License,
     Manifest,
+    ManifestEnsemble,
     ManifestModel,
+    ManifestStep,
     Metadata,
     ModelCard,
     ModelInfo,
@@ -100,6 +104,7 @@ def _add_metadata(routes: APIRouter, service: Service) -> None:
             model_info=[
                 ModelInfo(model_url=f"{model.settings.file}@sha256:{model.sha256}", short_name=model.name)
                 for model in service.models.values()
+                if isinstance(model, ModuleModel)
             ],
         )
 
@@ -115,7 +120,8 @@ def _add_metadata(routes: APIRouter, service: Service) -> None:
 
     @routes.get("/v1/manifest", summary="Manifest", tags=["models"], responses=_NOT_LOADED)
     async def manifest_() -> Manifest:
-        """The settings, and each module with its checksum, interface, limits and runtime; 503 until all are loaded."""
+        """The settings, each module with its checksum, interface, limits and runtime, and each ensemble with its steps;
+        503 until all are loaded."""
         return manifest_document(service)
 
 
@@ -137,8 +143,8 @@ def interface_document(model: ServedModel) -> ModelMetadata:
     return ModelMetadata(
         name=model.name,
         version=model.version,
-        sha256=model.sha256,
-        convention=interface.convention.value,
+        sha256=model.sha256 if isinstance(model, ModuleModel) else "",
+        convention="ensemble" if isinstance(model, EnsembleModel) else interface.convention.value,
         max_batch_size=interface.max_batch_size,
         inputs=[tensor_metadata(spec, bool(interface.max_batch_size)) for spec in interface.inputs],
         outputs=[tensor_metadata(spec, bool(interface.max_batch_size)) for spec in interface.outputs],
@@ -147,16 +153,31 @@ def interface_document(model: ServedModel) -> ModelMetadata:
 
 def manifest_document(service: Service) -> Manifest:
     """All models and settings of `service`. Raises RequestError with status 503 before every model is loaded."""
-    models = [_manifest_model(model) for model in service.models.values()]
-    document = {"models": [model.model_dump(mode="json") for model in models]}
+    served = service.models.values()
+    models = [_manifest_model(model) for model in served if isinstance(model, ModuleModel)]
+    ensembles = [_manifest_ensemble(model) for model in served if isinstance(model, EnsembleModel)]
+    document = {
+        "models": [model.model_dump(mode="json") for model in models],
+        "ensembles": [ensemble.model_dump(mode="json") for ensemble in ensembles],
+    }
     return Manifest(
         manifest_file=json.dumps(document, indent=2),
         models=models,
-        settings=service.settings.model_dump(mode="json", exclude={"models", "license"}),
+        ensembles=ensembles,
+        settings=service.settings.model_dump(mode="json", exclude={"models", "ensembles", "license"}),
     )
 
 
-def _manifest_model(model: ServedModel) -> ManifestModel:
+def _manifest_ensemble(model: EnsembleModel) -> ManifestEnsemble:
+    return ManifestEnsemble(
+        name=model.name,
+        version=model.version,
+        interface=interface_document(model),
+        steps=[ManifestStep(**step.model_dump()) for step in model.settings.steps],
+    )
+
+
+def _manifest_model(model: ModuleModel) -> ManifestModel:
     settings = model.settings
     return ManifestModel(
         name=model.name,

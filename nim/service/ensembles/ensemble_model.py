@@ -1,0 +1,145 @@
+"""A model that is an ensemble: its steps call other models of the service, and pass arrays on as they are."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..codec import ParsedRequest
+from ..ensemble_settings import EnsembleSettings
+from ..label_files import load_labels
+from ..memory_budget import MemoryBudget
+from ..request_errors import RequestError, from_runtime_error, unavailable
+from ..runtime_api import Convention, InputError, Interface, RequestChecker, TensorSpec, check_rows, parse_dtype
+from ..scheduling import ModelStatistics, Outputs
+from ..served_model import ServedModel
+from .ensemble_binding import bind_ensemble
+from .ensemble_config import complete_ensemble_config
+from .ensemble_plan import EnsemblePlan
+from .ensemble_run import EnsembleRun
+from .ensemble_shapes import fit_batch, reshape_tensor
+
+
+class EnsembleModel(ServedModel):
+    """An ensemble of `models`, which are loaded before it, with its label files in `folder`. It is ready when they are.
+
+    The tensors between steps are counted in `budget`; a step's outputs have at most `max_response_bytes`.
+    """
+
+    platform = "ensemble"
+
+    def __init__(
+        self,
+        settings: EnsembleSettings,
+        models: Mapping[str, ServedModel],
+        folder: Path,
+        budget: MemoryBudget,
+        max_response_bytes: int,
+    ) -> None:
+        super().__init__(settings.name, settings.version, settings.labels)
+        self.settings = settings
+        self._folder = folder
+        self._models = {step.model_name: models[step.model_name] for step in settings.steps}
+        self._budget = budget
+        self._max_response_bytes = max_response_bytes
+        self._interface = _interface(settings)
+        self._checker = RequestChecker(self._interface)
+        self._plan: EnsemblePlan | None = None
+        self._statistics = ModelStatistics()
+
+    @property
+    def interface(self) -> Interface:
+        """The inputs and outputs of the ensemble, which its settings declare."""
+        return self._interface
+
+    async def run(self, request: ParsedRequest) -> Outputs:
+        """The requested outputs of the steps. Cancellation and the time limits of `request` apply to each step."""
+        plan = self._plan
+        if plan is None:
+            raise self._unavailable()
+        began, failed = time.perf_counter(), True
+        try:
+            inputs = self._inner_inputs(request.inputs)
+            with self._budget.share() as share:
+                outputs = await EnsembleRun(plan, request, inputs, share, self._max_response_bytes).outputs()
+            failed = False
+            return self._outer_outputs(plan, outputs)
+        except RequestError as error:
+            raise RequestError(error.status, error.kind, f"in ensemble '{self.name}', {error.message}") from None
+        finally:
+            rows = _rows(request) if self._interface.max_batch_size else 1
+            self._statistics.count_request(rows, time.perf_counter() - began, failed=failed)
+
+    def statistics_document(self) -> dict[str, Any]:
+        """The statistics of the ensemble: the time of its steps counts as its own computation."""
+        if self._plan is None:
+            raise self._unavailable()
+        return self._statistics.to_json(self.name, self.version)
+
+    def complete_config(self, config: Any) -> None:
+        """Complete `config` with the platform, the reshapes and the steps."""
+        complete_ensemble_config(config, self.settings)
+
+    def close(self) -> None:
+        """Do nothing: the models of the steps are closed on their own."""
+
+    def _start(self) -> None:
+        for model in self._models.values():
+            model.settled.wait()
+            if not model.ready:
+                raise unavailable(model.not_ready_reason())
+        self._plan = bind_ensemble(self.settings, self._models)
+        self.labels = load_labels(self._folder, self.settings.labels, self._interface)
+        self.loaded_at = int(time.time())
+
+    def _inner_inputs(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The arrays of a request in the shapes of the steps. Raises RequestError if they do not match the
+        interface."""
+        try:
+            arrays = self._checker.check(inputs)
+            check_rows(self._interface, arrays)
+        except InputError as error:
+            raise from_runtime_error(error) from None
+        batched = self._interface.max_batch_size > 0
+        inner = {}
+        for tensor, array in zip(self.settings.inputs, arrays):
+            if array is not None:
+                shape = tensor.dims if tensor.reshape is None else tensor.reshape
+                inner[tensor.name] = reshape_tensor(array, tensor.dims, shape, batched=batched)
+        return inner
+
+    def _outer_outputs(self, plan: EnsemblePlan, outputs: Outputs) -> Outputs:
+        """The arrays of the steps in the shapes of the interface."""
+        batched = self._interface.max_batch_size > 0
+        outer = {}
+        for tensor in self.settings.outputs:
+            array = outputs.get(tensor.name)
+            if array is None:
+                continue
+            shape = tensor.dims if tensor.reshape is None else tensor.reshape
+            array = fit_batch(array, shape, batched=tensor.name in plan.batched, expects_batch=batched)
+            outer[tensor.name] = reshape_tensor(array, shape, tensor.dims, batched=batched)
+        return outer
+
+
+def _interface(settings: EnsembleSettings) -> Interface:
+    """The interface of an ensemble. Its shapes are checked as those of the convention ``dlpack``: exactly."""
+    return Interface(
+        entry="",
+        convention=Convention.DLPACK,
+        inputs=tuple(
+            TensorSpec(each.name, parse_dtype(each.data_type), each.dims, each.optional) for each in settings.inputs
+        ),
+        outputs=tuple(TensorSpec(each.name, parse_dtype(each.data_type), each.dims) for each in settings.outputs),
+        max_batch_size=settings.max_batch_size,
+    )
+
+
+def _rows(request: ParsedRequest) -> int:
+    """The number of rows of a request to an ensemble with a batch dimension."""
+    first = next(iter(request.inputs.values()), None)
+    return first.shape[0] if first is not None and first.ndim else 1
