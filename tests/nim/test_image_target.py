@@ -189,11 +189,42 @@ def test_a_wheelhouse_for_a_different_python_is_reported_before_an_engine_is_use
     assert not (tmp_path / "out").exists()
 
 
-def test_a_warning_names_ensembles_that_images_do_not_serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def smooth(model: str, name: str = "smooth") -> dict[str, Any]:
+    """An ensemble of one step."""
+    tensor = {"name": "raw", "data_type": "FP32", "dims": [-1]}
+    step = {"model_name": model, "input_map": {"x": "raw"}, "output_map": {"y": "out"}}
+    return {"name": name, "inputs": [tensor], "outputs": [{**tensor, "name": "out"}], "steps": [step]}
+
+
+def test_the_image_of_a_package_contains_its_ensembles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/nothing.sock")
-    tensors = [{"name": "raw", "data_type": "FP32", "dims": [-1]}]
-    step = {"model_name": "gelu", "input_map": {"x": "raw"}, "output_map": {"y": "out"}}
-    ensemble = {"name": "smooth", "inputs": tensors, "outputs": [{**tensors[0], "name": "out"}], "steps": [step]}
-    messages = [each.message for each in run(tmp_path, "gelu", triton={"ensembles": [ensemble]}).diagnostics.warnings]
-    assert any("the images do not serve the ensembles of the spec (smooth)" in message for message in messages)
-    assert not any("ensembles" in each.message for each in run(tmp_path, "gelu").diagnostics.warnings)
+    ensembles = [smooth("demo_gelu"), smooth("lost"), smooth("lost", "outer"), smooth("inner", "inner")]
+    ensembles[2]["steps"][0]["model_name"] = "smooth"
+    ensembles[1]["name"] = "lost_model"
+    made = run(tmp_path, "gelu", "softmax", triton={"ensembles": ensembles}, package_image=True)
+    served = json.loads(context(tmp_path, "demo")["models/service.json"])["ensembles"]
+    assert [(each["name"], each["steps"][0]["model_name"]) for each in served] == [
+        ("smooth", "gelu"),
+        ("outer", "smooth"),
+    ]
+    messages = [each.message for each in made.diagnostics.warnings if "ensemble" in each.message]
+    unknown, circle = messages
+    assert unknown == (
+        "no image serves the ensemble 'lost_model' of the spec: its model 'lost' is neither a module nor an ensemble of"
+        " the package"
+    )
+    assert circle.endswith("'inner' of the spec: steps: the ensemble contains itself: inner -> inner")
+
+
+def test_a_warning_names_ensembles_that_images_of_one_module_do_not_serve(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/nothing.sock")
+    warnings = run(tmp_path, "gelu", triton={"ensembles": [smooth("gelu")]}).diagnostics.warnings
+    (found,) = [each for each in warnings if "ensemble" in each.message]
+    assert found.message == (
+        "no image serves the ensemble 'smooth' of the spec: an image of one module serves this module only"
+    )
+    assert "container_config.package_image = true" in found.remediation
+    assert b"ensembles" not in context(tmp_path, "demo-gelu")["models/service.json"]
+    assert not any("ensemble" in each.message for each in run(tmp_path, "gelu").diagnostics.warnings)

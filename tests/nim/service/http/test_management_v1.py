@@ -63,7 +63,8 @@ def test_the_manifest_lists_each_module_and_the_settings(service: Service) -> No
     assert model["runtime"]["name"] == "Wasmtime" and re.match(r"\d+\.", model["runtime"]["version"])
     assert model["limits"]["timeout_s"] == 77 and model["limits"]["max_memory_bytes"] == 256 << 20
     assert model["interface"]["inputs"] == [{"name": "x", "datatype": "FP32", "shape": [-1, -1]}]
-    assert json.loads(document["manifest_file"]) == {"models": document["models"]}
+    assert document["ensembles"] == []
+    assert json.loads(document["manifest_file"]) == {"models": document["models"], "ensembles": []}
     assert document["settings"]["max_request_bytes"] == 5000
     assert document["settings"]["service_port"] == service.client.port
 
