@@ -15,6 +15,7 @@ from portalis.nim.service import logs
 from portalis.nim.service.__main__ import CACHE_VARIABLE
 from portalis.nim.service.app import create_app
 from portalis.nim.service.drain import SHUTDOWN_S
+from portalis.nim.service.ensemble_settings import EnsembleSettings
 from portalis.nim.service.http.http_server import KEEP_ALIVE_S
 from portalis.nim.service.metrics import PROTOCOLS, Metrics
 from portalis.nim.service.ports import VARIABLES
@@ -43,9 +44,12 @@ def rows(text: str) -> list[list[str]]:
     ]
 
 
-@pytest.mark.parametrize(("model", "number"), [(ServiceSettings, 0), (ModelSettings, 1)])
-def test_every_setting_is_documented_with_its_default(model: type[BaseModel], number: int) -> None:
-    tables = re.split(r"\n\n(?=\|)", section("Settings"))[1:]
+@pytest.mark.parametrize(
+    ("model", "title", "number"),
+    [(ServiceSettings, "Settings", 0), (ModelSettings, "Settings", 1), (EnsembleSettings, "Ensembles", 0)],
+)
+def test_every_setting_is_documented_with_its_default(model: type[BaseModel], title: str, number: int) -> None:
+    tables = re.split(r"\n\n(?=\|)", section(title))[1:]
     documented = {row[0].strip("`"): row[1].strip("`") for row in rows(tables[number])}
     assert list(documented) == list(model.model_fields)
     for name, field in model.model_fields.items():
