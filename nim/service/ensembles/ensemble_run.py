@@ -16,7 +16,7 @@ from ..memory_budget import MemoryShare
 from ..request_errors import RequestError, memory_exhausted, response_too_large
 from ..scheduling import Outputs
 from .ensemble_plan import EnsemblePlan, PlannedStep
-from .ensemble_shapes import fit_batch, from_model, to_model, triton_dims
+from .ensemble_shapes import fit_batch, from_model, outer_dims, to_model
 
 MAX_CONCURRENT_STEPS = 64
 """Maximum number of steps of a request that run at the same time, so that a single request does not fill queues."""
@@ -74,7 +74,7 @@ class EnsembleRun:
             array = self._tensors.get(each.tensor)
             if array is not None:
                 batched = each.tensor in self._plan.batched
-                array = fit_batch(array, triton_dims(each.spec), batched=batched, expects_batch=step.batches)
+                array = fit_batch(array, outer_dims(each.spec), batched=batched, expects_batch=step.batches)
                 inputs[each.spec.name] = to_model(array, each.spec)
         try:
             return await step.model.run(self._step_request(step, inputs))

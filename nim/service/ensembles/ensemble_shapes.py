@@ -17,8 +17,8 @@ def dims_match(declared: Sequence[int], sizes: Sequence[int]) -> bool:
     return len(declared) == len(sizes) and all(-1 in pair or pair[0] == pair[1] for pair in zip(declared, sizes))
 
 
-def triton_dims(spec: TensorSpec) -> tuple[int, ...]:
-    """The dims of a tensor in Triton, where a scalar is a vector of one element."""
+def outer_dims(spec: TensorSpec) -> tuple[int, ...]:
+    """The dims of a tensor outside its model, where a scalar is a vector of one element, as in Triton."""
     return spec.dims or (1,)
 
 
