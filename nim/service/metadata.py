@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from .codec.scalars import served_dims
 from .runtime_api import TensorSpec
 from .served_model import ServedModel
 
@@ -28,4 +29,4 @@ def model_metadata(model: ServedModel) -> dict[str, Any]:
 
 def tensor_metadata(spec: TensorSpec, batches: bool) -> dict[str, Any]:
     """The name, data type and shape of a tensor; -1 stands for any size. `batches` adds the batch dimension."""
-    return {"name": spec.name, "datatype": spec.dtype.name, "shape": [-1] * batches + list(spec.dims)}
+    return {"name": spec.name, "datatype": spec.dtype.name, "shape": [-1] * batches + served_dims(spec)}

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from .codec import ParsedRequest, parse_inputs
+from .codec.scalars import ScalarTensors
 from .label_files import load_labels
 from .runtime_api import SERVICE_NAMES, GuestStatus, Interface, Limits, Program, SettingsError
 from .scheduling import Outputs, Scheduler, SchedulerMetrics
@@ -52,6 +53,7 @@ class ModuleModel(ServedModel):
         self.path = folder / settings.file
         self._program: Program | None = None
         self._scheduler: Scheduler | None = None
+        self._scalars: ScalarTensors
         self._folder = folder
 
     @property
@@ -75,9 +77,13 @@ class ModuleModel(ServedModel):
 
     async def run(self, request: ParsedRequest) -> Outputs:
         """The module's outputs."""
-        return await self.scheduler.run(
-            request.inputs, timeout_s=request.timeout_s, guest_timeout_s=request.guest_timeout_s
+        scheduler, scalars = self.scheduler, self._scalars
+        outputs = await scheduler.run(
+            scalars.module_inputs(request.inputs),
+            timeout_s=request.timeout_s,
+            guest_timeout_s=request.guest_timeout_s,
         )
+        return scalars.served_outputs(outputs)
 
     def statistics_document(self) -> dict[str, Any]:
         """The statistics of the module's scheduler."""
@@ -127,6 +133,7 @@ class ModuleModel(ServedModel):
 
             self._program = load_program(self.path, settings.wasm_runtime, settings.wasm_runtime_command, **options)
         self.labels = load_labels(self._folder, settings.labels, self._program.interface)
+        self._scalars = ScalarTensors(self._program.interface)
         self.loaded_at = int(time.time())
         _LOG.debug("model '%s' is loaded", self.name)
 
@@ -144,7 +151,7 @@ class ModuleModel(ServedModel):
         declared, interface = self.settings.warm_up, program.interface
         inputs = parse_inputs(interface, {"inputs": list(declared)}) if declared else smallest_inputs(interface)
         try:
-            program.run(inputs)
+            program.run(self._scalars.module_inputs(inputs))
         except GuestStatus as status:
             if declared:
                 raise

@@ -6,6 +6,7 @@ from collections.abc import MutableMapping, MutableSequence
 from typing import Any
 
 from .codec.protobuf_messages import pb
+from .codec.scalars import served_dims
 from .runtime_api import TensorSpec
 from .served_model import ServedModel
 
@@ -36,10 +37,7 @@ def config_document(config: Any) -> dict[str, Any]:
 
 
 def _add_tensor(tensors: Any, spec: TensorSpec, **fields: Any) -> None:
-    """Add a tensor. A scalar is a vector of one element in Triton, reshaped to no dimension."""
-    tensor = tensors.add(name=spec.name, data_type=spec.dtype.triton, dims=list(spec.dims) or [1], **fields)
-    if not spec.dims:
-        tensor.reshape.SetInParent()
+    tensors.add(name=spec.name, data_type=spec.dtype.triton, dims=served_dims(spec), **fields)
 
 
 def _document(message: Any) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from .request import LARGE_BYTES, SMALL_BYTES, parse_request
 from .response import EncodedResponse, encode_response, payload_bytes
 
 Result = TypeVar("Result")
+_QUICKLY_COMPRESSED_BYTES = 1 << 13  # compressed in the time that switching to a thread takes
 Cancellable = Callable[[Awaitable[ParsedRequest]], Awaitable[ParsedRequest]]
 
 
@@ -136,7 +137,8 @@ class Codec:
         chunks = compress(response.chunks, encoding)
         if response.size is None or response.size > SMALL_BYTES:
             return EncodedResponse(chunks, None)
-        return EncodedResponse.of(*await self.in_thread(list, chunks))
+        is_short = response.size <= _QUICKLY_COMPRESSED_BYTES
+        return EncodedResponse.of(*(chunks if is_short else await self.in_thread(list, chunks)))
 
     async def _checked_size(self, outputs: Mapping[str, np.ndarray]) -> int:
         """The size of `outputs` in bytes. Raises RequestError if it exceeds the maximum of a response."""

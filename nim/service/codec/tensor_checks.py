@@ -9,6 +9,7 @@ import numpy as np
 
 from ..request_errors import RequestError, input_error
 from ..runtime_api import InputError, Interface, RequestChecker, TensorSpec, check_rows
+from .scalars import ScalarTensors
 
 MAX_RANK = 32
 """Maximum rank of a tensor: NumPy's own before its version 2."""
@@ -44,6 +45,7 @@ def check_metadata(interface: Interface, declared: Mapping[str, tuple[str, Seque
     The runtime makes the same checks, but on arrays. Raises RequestError with status 400.
     """
     placeholders: dict[str, np.ndarray] = {}
+    scalars = ScalarTensors(interface)
     for spec in interface.inputs:
         if spec.name in declared:
             label, (datatype, shape) = f"input '{spec.name}'", declared[spec.name]
@@ -55,7 +57,8 @@ def check_metadata(interface: Interface, declared: Mapping[str, tuple[str, Seque
                 text = f"has {math.prod(sizes)} elements; the maximum for a BYTES tensor is {MAX_BYTES_ELEMENTS}"
                 raise input_error(f"{label} {text}")
             # one element, broadcast to the shape
-            placeholders[spec.name] = np.broadcast_to(np.zeros((), dtype=spec.dtype.numpy), sizes)
+            module_shape = scalars.module_shape(spec.name, sizes)
+            placeholders[spec.name] = np.broadcast_to(np.zeros((), dtype=spec.dtype.numpy), module_shape)
     try:
         check_rows(interface, RequestChecker(interface).check(placeholders))
     except InputError as error:

@@ -34,6 +34,7 @@ OPTIONAL = guests.dlpack(
     outputs=[tensor("y", dims=(1,))],
 )
 BYTES = guests.dlpack(models.BYTES_ECHO, inputs=[tensor("x", "BYTES")], outputs=[tensor("y", "BYTES")])
+SCALAR = guests.dlpack(guests.ECHO_BODY, inputs=[tensor("x", dims=())], outputs=[tensor("y", dims=())], batch=4)
 MODULES: dict[str, tuple[bytes, str, dict[str, Any]]] = {
     "batches": (EXAMPLES["softmax"].module.read_bytes(), "", {}),
     "labeled": (
@@ -42,6 +43,7 @@ MODULES: dict[str, tuple[bytes, str, dict[str, Any]]] = {
         {"interface": LABELED_INTERFACE, "labels": {"y": "labels.txt"}},
     ),
     "optional": (OPTIONAL, "", {}),
+    "scalar": (SCALAR, "", {}),
     "bytes": (BYTES, "", {}),
     "limited": (
         BYTES,

@@ -14,6 +14,7 @@ import pytest
 import tritonclient.http as triton
 
 from portalis.examples.catalog import EXAMPLES
+from tests.backend import guests
 from tests.nim.service.identities import identities
 from tests.nim.service.serving import Client, serving
 from tests.running.waiting import PATIENCE_S
@@ -35,6 +36,9 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
         model["labels"] = {"y": "labels.txt"}
     (folder / "wordpiece.wasm").write_bytes(EXAMPLES["wordpiece"].module.read_bytes())
     models.append({"name": "wordpiece", "file": "wordpiece.wasm"})
+    tensors = {"inputs": [guests.tensor("x", dims=())], "outputs": [guests.tensor("y", dims=())]}
+    (folder / "scalar.wasm").write_bytes(guests.dlpack(guests.ECHO_BODY, batch=4, **tensors))
+    models.append({"name": "scalar", "file": "scalar.wasm", "labels": {"y": "labels.txt"}})
     with serving(folder, models, max_request_bytes=LIMIT) as client:
         client.wait_ready()
         yield client
@@ -135,6 +139,19 @@ def test_outputs_without_data_need_no_header(client: Client) -> None:
     _, headers, body = infer(client, inputs=empty, parameters={"binary_data_output": True})
     assert (headers["content-type"], headers[LENGTH]) == ("application/json", None)
     assert json.loads(body)["outputs"][0]["parameters"] == {"binary_data_size": 0}
+
+
+@pytest.mark.parametrize("shape", [[2], [2, 1]])
+def test_a_scalar_is_a_vector_of_one_element_as_in_triton(client: Client, shape: list[int]) -> None:
+    inputs = [{"name": "x", "datatype": "FP32", "shape": shape, "data": [1.5, 2]}]
+    output = json.loads(infer(client, model="scalar", inputs=inputs)[2])["outputs"][0]
+    assert (output["shape"], output["data"]) == ([2, 1], [1.5, 2])
+    outputs = [{"name": "y", "parameters": {"classification": 5}}]
+    output = json.loads(infer(client, model="scalar", inputs=inputs, outputs=outputs)[2])["outputs"][0]
+    assert (output["shape"], output["data"]) == ([2, 1], ["1.500000:0:zero", "2.000000:0:zero"])
+    raw = post(client, ROW[:1].tobytes(), {LENGTH: "0"}, "scalar")[2]
+    assert raw.endswith(ROW[:1].tobytes()) and b'"shape":[1,1]' in raw
+    assert client.get("/v2/models/scalar")[1]["inputs"][0]["shape"] == [-1, 1]
 
 
 def classes(client: Client, count: Any, model: str = "same_FP32", **parameters: Any) -> Answer:
