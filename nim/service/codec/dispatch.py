@@ -137,8 +137,9 @@ class Codec:
         chunks = compress(response.chunks, encoding)
         if response.size is None or response.size > SMALL_BYTES:
             return EncodedResponse(chunks, None)
-        is_short = response.size <= _QUICKLY_COMPRESSED_BYTES
-        return EncodedResponse.of(*(chunks if is_short else await self.in_thread(list, chunks)))
+        if response.size > _QUICKLY_COMPRESSED_BYTES:
+            return EncodedResponse.of(*await self.in_thread(list, chunks))
+        return EncodedResponse.of(*chunks)
 
     async def _checked_size(self, outputs: Mapping[str, np.ndarray]) -> int:
         """The size of `outputs` in bytes. Raises RequestError if it exceeds the maximum of a response."""
