@@ -29,4 +29,4 @@ def model_metadata(model: ServedModel) -> dict[str, Any]:
 
 def tensor_metadata(spec: TensorSpec, batches: bool) -> dict[str, Any]:
     """The name, data type and shape of a tensor; -1 stands for any size. `batches` adds the batch dimension."""
-    return {"name": spec.name, "datatype": spec.dtype.name, "shape": [-1] * batches + served_dims(spec)}
+    return {"name": spec.name, "datatype": spec.dtype.name, "shape": [-1] * batches + list(served_dims(spec))}

@@ -26,7 +26,7 @@ if TYPE_CHECKING or __name__.startswith("portalis."):
         WasmError,
     )
     from ...backend.batch.bytes_tensor import deserialize, object_array, serialize
-    from ...backend.batch.request_checks import RequestChecker, check_rows, is_exact
+    from ...backend.batch.request_checks import RequestChecker, check_rows
     from ...backend.constants import PAGE
     from ...backend.interface.dtypes import BYTES, parse_dtype
     from ...backend.interface.interface import Convention
@@ -52,7 +52,7 @@ else:
         WasmError,
     )
     from portalis_backend.batch.bytes_tensor import deserialize, object_array, serialize
-    from portalis_backend.batch.request_checks import RequestChecker, check_rows, is_exact
+    from portalis_backend.batch.request_checks import RequestChecker, check_rows
     from portalis_backend.constants import PAGE
     from portalis_backend.interface.dtypes import BYTES, parse_dtype
     from portalis_backend.interface.interface import Convention
@@ -87,7 +87,6 @@ __all__ = [
     "describe_json_value",
     "deserialize",
     "encode_elements",
-    "is_exact",
     "object_array",
     "parse_dtype",
     "request_timeout_s",

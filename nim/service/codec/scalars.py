@@ -6,23 +6,22 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..runtime_api import Interface, TensorSpec, is_exact
+from ..runtime_api import Interface, TensorSpec
 
 
-def served_dims(spec: TensorSpec) -> list[int]:
+def served_dims(spec: TensorSpec) -> tuple[int, ...]:
     """The dims of a tensor in requests and responses, without the batch dimension."""
-    return list(spec.dims) or [1]
+    return spec.dims or (1,)
 
 
 class ScalarTensors:
-    """The scalars of an interface whose shapes must equal the declared ones. Other interfaces broadcast over leading
-    dimensions, so a vector of one element needs no conversion."""
+    """The scalars of an interface. An elementwise entry needs no conversion: it returns the shape that it receives."""
 
     def __init__(self, interface: Interface) -> None:
-        exact = is_exact(interface)
+        converts = interface.convention.value != "elementwise"
         self._rank = int(interface.max_batch_size > 0)
-        self._inputs = {spec.name for spec in interface.inputs if exact and not spec.dims}
-        self._outputs = {spec.name for spec in interface.outputs if exact and not spec.dims}
+        self._inputs = {spec.name for spec in interface.inputs if converts and not spec.dims}
+        self._outputs = {spec.name for spec in interface.outputs if converts and not spec.dims}
 
     def module_shape(self, name: str, shape: Sequence[int]) -> Sequence[int]:
         """The shape that the module receives for an input of `shape`; scalars are accepted in both forms."""

@@ -6,12 +6,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from ..codec import OutputRequest
+from ..codec.scalars import served_dims
 from ..ensemble_settings import EnsembleOutputSettings, EnsembleSettings, StepSettings
 from ..request_errors import input_error
 from ..runtime_api import Interface, TensorSpec, parse_dtype
 from ..served_model import ServedModel
 from .ensemble_plan import EnsemblePlan, PlannedStep, StepTensor
-from .ensemble_shapes import dims_match, outer_dims
+from .ensemble_shapes import dims_match
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,7 @@ def _declared(settings: EnsembleSettings, tensor: EnsembleOutputSettings) -> _De
 
 
 def _described(owner: str, spec: TensorSpec, interface: Interface) -> _Described:
-    return _Described(owner, spec.dtype.triton, outer_dims(spec), interface.max_batch_size > 0)
+    return _Described(owner, spec.dtype.triton, served_dims(spec), interface.max_batch_size > 0)
 
 
 def _inconsistencies(tensor: str, one: _Described, other: _Described) -> Iterator[str]:

@@ -12,11 +12,12 @@ import anyio.to_thread
 import numpy as np
 
 from ..codec import SMALL_BYTES, ParsedRequest, payload_bytes
+from ..codec.scalars import served_dims
 from ..memory_budget import MemoryShare
 from ..request_errors import RequestError, memory_exhausted, response_too_large
 from ..scheduling import Outputs
 from .ensemble_plan import EnsemblePlan, PlannedStep
-from .ensemble_shapes import fit_batch, from_model, outer_dims, to_model
+from .ensemble_shapes import fit_batch
 
 MAX_CONCURRENT_STEPS = 64
 """Maximum number of steps of a request that run at the same time, so that a single request does not fill queues."""
@@ -74,8 +75,8 @@ class EnsembleRun:
             array = self._tensors.get(each.tensor)
             if array is not None:
                 batched = each.tensor in self._plan.batched
-                array = fit_batch(array, outer_dims(each.spec), batched=batched, expects_batch=step.batches)
-                inputs[each.spec.name] = to_model(array, each.spec)
+                dims = served_dims(each.spec)
+                inputs[each.spec.name] = fit_batch(array, dims, batched=batched, expects_batch=step.batches)
         try:
             return await step.model.run(self._step_request(step, inputs))
         except RequestError as error:
@@ -96,7 +97,7 @@ class EnsembleRun:
         for each in step.outputs:
             array = outputs.get(each.spec.name)
             if array is not None and self._readers[each.tensor]:
-                self._tensors[each.tensor] = from_model(array, each.spec)
+                self._tensors[each.tensor] = array
                 self._sizes[each.tensor] = await _size(array)
         try:
             self._check_memory(step)

@@ -9,17 +9,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..runtime_api import TensorSpec
-
 
 def dims_match(declared: Sequence[int], sizes: Sequence[int]) -> bool:
     """Whether shapes can be equal, where -1 is any size."""
     return len(declared) == len(sizes) and all(-1 in pair or pair[0] == pair[1] for pair in zip(declared, sizes))
-
-
-def outer_dims(spec: TensorSpec) -> tuple[int, ...]:
-    """The dims of a tensor outside its model, where a scalar is a vector of one element, as in Triton."""
-    return spec.dims or (1,)
 
 
 def fit_batch(array: np.ndarray, dims: Sequence[int], *, batched: bool, expects_batch: bool) -> np.ndarray:
@@ -47,13 +40,3 @@ def reshape_tensor(array: np.ndarray, dims: Sequence[int], shape: Sequence[int],
         return array
     variable = iter([size for declared, size in zip(dims, sizes) if declared == -1])
     return array.reshape((*rows, *(next(variable) if size == -1 else size for size in shape)))
-
-
-def to_model(array: np.ndarray, spec: TensorSpec) -> np.ndarray:
-    """`array` as the model expects it: a scalar has no dimension of its own."""
-    return array if spec.dims or array.shape[-1:] != (1,) else array.reshape(array.shape[:-1])
-
-
-def from_model(array: np.ndarray, spec: TensorSpec) -> np.ndarray:
-    """An output of a model as the ensemble passes it on: a scalar is a vector of one element."""
-    return array if spec.dims else array.reshape((*array.shape, 1))

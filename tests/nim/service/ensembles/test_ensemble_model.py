@@ -52,7 +52,7 @@ def test_a_scalar_is_a_vector_of_one_element_between_steps() -> None:
     scalar, vector = FunctionModel("m", same, dims=(), max_batch_size=4), FunctionModel("n", same, max_batch_size=4)
     document = ensemble("e", "x", "r", step("m", "x", "t"), step("n", "t", "r"), max_batch_size=4)
     outputs = run(started([scalar, vector], document), x=X.reshape(3, 1))
-    assert scalar.requests[0].inputs["a"].shape == (3,) and vector.requests[0].inputs["a"].shape == (3, 1)
+    assert scalar.requests[0].inputs["a"].shape == vector.requests[0].inputs["a"].shape == (3, 1)
     assert outputs["r"].shape == (3, 1) and np.shares_memory(outputs["r"], X)
 
 

@@ -36,8 +36,8 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
         model["labels"] = {"y": "labels.txt"}
     (folder / "wordpiece.wasm").write_bytes(EXAMPLES["wordpiece"].module.read_bytes())
     models.append({"name": "wordpiece", "file": "wordpiece.wasm"})
-    tensors = {"inputs": [guests.tensor("x", dims=())], "outputs": [guests.tensor("y", dims=())]}
-    (folder / "scalar.wasm").write_bytes(guests.dlpack(guests.ECHO_BODY, batch=4, **tensors))
+    x, y = (guests.tensor(name, dims=()) for name in "xy")
+    (folder / "scalar.wasm").write_bytes(guests.dlpack(guests.ECHO_BODY, inputs=[x], outputs=[y], batch=4))
     models.append({"name": "scalar", "file": "scalar.wasm", "labels": {"y": "labels.txt"}})
     with serving(folder, models, max_request_bytes=LIMIT) as client:
         client.wait_ready()
