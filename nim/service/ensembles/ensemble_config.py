@@ -15,5 +15,6 @@ def complete_ensemble_config(config: Any, settings: EnsembleSettings) -> None:
             if tensor.reshape is not None:
                 message.reshape.SetInParent()  # a scalar has a shape without dims
                 message.reshape.shape.extend(tensor.reshape)
+    config.model_transaction_policy.decoupled = False  # Triton sets it for each ensemble
     for step in settings.steps:
         config.ensemble_scheduling.step.add(**step.model_dump())

@@ -61,9 +61,9 @@ class EnsembleModel(ServedModel):
         plan = self._plan
         if plan is None:
             raise self._unavailable()
+        inputs = self._inner_inputs(request.inputs)
         began, failed = time.perf_counter(), True
         try:
-            inputs = self._inner_inputs(request.inputs)
             with self._budget.share() as share:
                 outputs = await EnsembleRun(plan, request, inputs, share, self._max_response_bytes).outputs()
             failed = False

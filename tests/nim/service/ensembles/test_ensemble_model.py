@@ -128,7 +128,7 @@ def test_an_omitted_optional_input_is_omitted_in_the_steps() -> None:
     document["inputs"][1]["optional"] = True
     model = started([member], document)
     assert run(model, x=X)["r"].tolist() == [1, 2, 3] and run(model, x=X, w=X)["r"].tolist() == [2, 4, 6]
-    with pytest.raises(RequestError, match="^in ensemble 'e', input 'x' is missing"):
+    with pytest.raises(RequestError, match="^input 'x' is missing"):
         run(model, w=X)
 
 
@@ -280,15 +280,15 @@ def test_a_request_that_does_not_match_the_interface_runs_no_step() -> None:
         document[each][0]["dims"] = [3]
     model = started([member], document)
     for array, message in (
-        (np.zeros((1, 4), np.float32), r"in ensemble 'e', input 'x' has shape \[1, 4\]; it must be \[3\] after"),
-        (np.zeros((3, 3), np.float32), "in ensemble 'e', the batch of 3 is larger than the maximum of 2"),
-        (np.zeros(3, np.float32), r"in ensemble 'e', input 'x' has shape \[3\]"),
-        (np.zeros((1, 3), np.int32), "in ensemble 'e', input 'x' has dtype int32, not float32"),
+        (np.zeros((1, 4), np.float32), r"input 'x' has shape \[1, 4\]; it must be \[3\] after"),
+        (np.zeros((3, 3), np.float32), "the batch of 3 is larger than the maximum of 2"),
+        (np.zeros(3, np.float32), r"input 'x' has shape \[3\]"),
+        (np.zeros((1, 3), np.int32), "input 'x' has dtype int32, not float32"),
     ):
         with pytest.raises(RequestError, match=f"^{message}") as caught:
             run(model, x=array)
         assert caught.value.status == 400
-    assert not member.requests
+    assert not member.requests and model.statistics_document()["inference_stats"]["fail"]["count"] == 0
 
 
 def test_statistics_count_requests_rows_and_batches() -> None:

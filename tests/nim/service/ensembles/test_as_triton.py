@@ -1,0 +1,179 @@
+"""The same package, served by a real Triton and by the service: their responses to the same requests are equal."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tritonclient import grpc as triton_grpc
+
+from portalis.nim.ensembles_of_spec import ensemble_settings
+from portalis.pipeline import Options, run_pipeline
+from portalis.tritonserver import TritonServer
+from tests.model_repository_gen.jobs import Silent
+from tests.nim.service.serving import serving
+from tests.running.waiting import PATIENCE_S
+
+from .package import MODULES, ensembles, package
+
+pytestmark = [pytest.mark.triton, pytest.mark.service]
+NAMES = [each["name"] for each in ensembles()]
+# written into each response of an ensemble by Triton, once for each output, although no request belongs to a sequence
+SEQUENCE = {"sequence_id": 0, "sequence_start": False, "sequence_end": False}
+
+
+class Both:
+    """The ports of Triton and of the service, HTTP and gRPC."""
+
+    def __init__(self, http: tuple[int, int], grpc: tuple[int, int]) -> None:
+        self.http, self.grpc = http, grpc
+
+    def get(self, path: str) -> list[Any]:
+        return [_send(port, path, None)[1] for port in self.http]
+
+    def infer(self, model: str, *inputs: Any, **fields: Any) -> list[tuple[int, Any]]:
+        body = json.dumps({"inputs": inputs, **fields}).encode()
+        return [_send(port, f"/v2/models/{model}/infer", body) for port in self.http]
+
+
+def _send(port: int, path: str, body: bytes | None) -> tuple[int, Any]:
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", data=body)
+    try:
+        with urllib.request.urlopen(request, timeout=PATIENCE_S) as response:
+            return response.status, json.load(response)
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory, wasm_backends: Path) -> Iterator[Both]:
+    folder = tmp_path_factory.mktemp("package")
+    spec = package(folder)
+    made = run_pipeline(spec, Options(only=("triton",)), Silent())
+    assert not made.diagnostics.errors
+    settings, skipped = ensemble_settings(spec, list(MODULES))
+    assert not skipped
+    models = [{"name": name, "file": f"{name}.wasm"} for name in MODULES]
+    with (
+        serving(folder, models, ensembles=[each.model_dump() for each in settings]) as client,
+        TritonServer(folder / "out" / "triton", backend_directory=wasm_backends, start_timeout_s=PATIENCE_S) as triton,
+    ):
+        client.wait_ready()
+        yield Both((triton.ports.http, client.port), (triton.ports.grpc, client.grpc_port))
+
+
+def tensor(name: str, shape: list[int], *data: float) -> dict[str, Any]:
+    return {"name": name, "datatype": "FP32", "shape": shape, "data": data}
+
+
+def row(*data: float, name: str = "x") -> dict[str, Any]:
+    return tensor(name, [1, len(data)], *data)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_metadata_and_configurations_are_equal(both: Both, name: str) -> None:
+    for path in ("", "/config"):
+        theirs, ours = both.get(f"/v2/models/{name}{path}")
+        assert ours == theirs
+
+
+GOOD: dict[str, tuple[str, tuple[Any, ...], dict[str, Any]]] = {
+    "a chain": ("chain", (row(1, 2), row(3, 4, name="w")), {}),
+    "rows": ("chain", (tensor("x", [2, 2], 1, 2, 3, 4), tensor("w", [2, 2], 5, 6, 7, 8)), {"id": "abc"}),
+    "a fan-out": ("fan", (row(1, 2),), {"outputs": [{"name": "s"}, {"name": "r"}]}),
+    "one output, whose step does not fail": ("fan", (row(-1, 2),), {"outputs": [{"name": "r"}]}),
+    "a join": ("diamond", (row(1, 2),), {}),
+    "an ensemble in an ensemble": ("nested", (tensor("x", [3, 2], 1, 2, 3, 4, 5, 6),), {}),
+    "a step without batches": ("strip", (row(1, 2),), {}),
+    "an ensemble without batches": ("plain", (tensor("x", [2], 1, 2),), {}),
+    "a batch of one": ("single", (tensor("x", [3], 1, 2, 3),), {}),
+    "reshapes": ("reshaped", (tensor("x", [2, 3, 1], 1, 2, 3, 4, 5, 6),), {}),
+    "without the optional input": ("optional", (row(1, 2),), {}),
+    "with the optional input": ("optional", (row(1, 2), row(3, 4, name="w")), {}),
+    "classes": (
+        "chain",
+        (row(1, 2), row(3, 4, name="w")),
+        {"outputs": [{"name": "y", "parameters": {"classification": 1}}]},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", GOOD)
+def test_responses_are_equal(both: Both, case: str) -> None:
+    model, inputs, fields = GOOD[case]
+    (status, theirs), ours = both.infer(model, *inputs, **fields)
+    assert theirs.pop("parameters") == SEQUENCE
+    assert ours == (status, theirs) and status == 200
+
+
+BAD: dict[str, tuple[str, tuple[Any, ...], dict[str, Any]]] = {
+    "a step fails": ("failing", (row(-1, 2),), {}),
+    "a step of a step fails": ("around", (row(-1, 2),), {}),
+    "one of two concurrent steps fails": ("fan", (row(-1, 2),), {}),
+    "a step gets shapes that do not match": ("chain", (row(1, 2), row(1, 2, 3, name="w")), {}),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_errors_of_steps_have_tritons_status_and_text_and_name_the_step(both: Both, case: str) -> None:
+    model, inputs, fields = BAD[case]
+    (status, theirs), (our_status, ours) = both.infer(model, *inputs, **fields)
+    assert (status, our_status) == (400, 400)
+    text, _, step = ours["error"].rpartition(" (")
+    assert text == theirs["error"] and step.startswith("step ")
+
+
+REJECTED: dict[str, tuple[str, tuple[Any, ...], dict[str, Any]]] = {
+    "an input is missing": ("chain", (row(1, 2),), {}),
+    "an unknown input": ("chain", (row(1, 2), row(3, 4, name="v")), {}),
+    "too many rows": ("chain", (tensor("x", [9, 1], *[1] * 9), tensor("w", [9, 1], *[1] * 9)), {}),
+    "different rows": ("chain", (row(1, 2), tensor("w", [2, 2], 1, 2, 3, 4)), {}),
+    "no batch dimension": ("chain", (tensor("x", [2], 1, 2), tensor("w", [2], 1, 2)), {}),
+    "a size that is not declared": ("single", (tensor("x", [2], 1, 2),), {}),
+    "more rows than a step without batches accepts": ("strip", (tensor("x", [2, 2], 1, 2, 3, 4),), {}),
+    "an unknown output": ("fan", (row(1, 2),), {"outputs": [{"name": "nope"}]}),
+}
+
+
+@pytest.mark.parametrize("case", REJECTED)
+def test_requests_that_triton_rejects_are_rejected(both: Both, case: str) -> None:
+    model, inputs, fields = REJECTED[case]
+    (status, theirs), (our_status, ours) = both.infer(model, *inputs, **fields)
+    assert (status, our_status) == (400, 400)
+    assert ours["error"].startswith("in ensemble") == theirs["error"].startswith("in ensemble")
+
+
+def test_grpc_serves_ensembles_and_their_configuration(both: Both) -> None:
+    found = []
+    x, w = np.array([[1, 2], [3, 4]], np.float32), np.ones((2, 2), np.float32)
+    for port in both.grpc:
+        with triton_grpc.InferenceServerClient(f"127.0.0.1:{port}") as client:
+            inputs = [triton_grpc.InferInput(name, [2, 2], "FP32") for name in "xw"]
+            for each, array in zip(inputs, (x, w)):
+                each.set_data_from_numpy(array)
+            outputs = client.infer("chain", inputs).as_numpy("y")
+            config = client.get_model_config("chain", as_json=True)["config"]
+            found.append((outputs.tolist(), config["ensemble_scheduling"], config["platform"]))
+    assert found[0] == found[1] and found[0][0] == [[1.5, 2.0], [2.5, 3.0]]
+
+
+def test_statistics_count_the_requests_of_an_ensemble_and_of_its_steps(both: Both) -> None:
+    def counts(model: str) -> list[tuple[int, ...]]:
+        found = []
+        for (document,) in (each["model_stats"] for each in both.get(f"/v2/models/{model}/stats")):
+            stats = document["inference_stats"]
+            found.append((document["inference_count"], document["execution_count"], stats["success"]["count"]))
+        return found
+
+    models = ("nested", "chain", "half", "add")
+    before = [counts(model) for model in models]
+    assert both.infer("nested", tensor("x", [3, 1], 1, 2, 3))[1][0] == 200
+    after = [counts(model) for model in models]
+    added = [[np.subtract(a, b).tolist() for a, b in zip(*both)] for both in zip(after, before)]
+    assert added == [[[3, 1, 1]] * 2, [[3, 1, 1]] * 2, [[6, 2, 2]] * 2, [[3, 1, 1]] * 2]
