@@ -164,8 +164,8 @@ def test_grpc_serves_ensembles_and_their_configuration(both: Both) -> None:
 
 
 def test_statistics_count_the_requests_of_an_ensemble_and_of_its_steps(both: Both) -> None:
-    def counts(model: str) -> list[tuple[int, ...]]:
-        found = []
+    def counts(model: str) -> list[tuple[Any, ...]]:
+        found: list[tuple[Any, ...]] = []
         for (document,) in (each["model_stats"] for each in both.get(f"/v2/models/{model}/stats")):
             stats = document["inference_stats"]
             found.append((document["inference_count"], document["execution_count"], stats["success"]["count"]))
