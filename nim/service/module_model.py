@@ -96,8 +96,10 @@ class ModuleModel(ServedModel):
         # the defaults of Triton
         optimization.input_pinned_memory.enable = optimization.output_pinned_memory.enable = True
         config.instance_group.add(name=self.name, kind="KIND_CPU", count=1)
-        if config.max_batch_size:
-            policy = config.dynamic_batching.default_queue_policy
+        if config.max_batch_size and self.program.isolation.value != "request":
+            batching = config.dynamic_batching
+            batching.preferred_batch_size.append(config.max_batch_size)
+            policy = batching.default_queue_policy
             policy.allow_timeout_override, policy.max_queue_size = True, self._options.max_queued
         if settings.file != DEFAULT_FILE:
             config.default_model_filename = settings.file

@@ -45,6 +45,11 @@ MODULES: dict[str, tuple[bytes, str, dict[str, Any]]] = {
     "optional": (OPTIONAL, "", {}),
     "scalar": (SCALAR, "", {}),
     "bytes": (BYTES, "", {}),
+    "alone": (
+        EXAMPLES["softmax"].module.read_bytes(),
+        models.parameters({"wasm.isolation": "request"}),
+        {"isolation": "request"},
+    ),
     "limited": (
         BYTES,
         models.parameters({"wasm.isolation": "request", "wasm.timeout_ms": "2500", "wasm.max_memory_bytes": "1048576"}),
@@ -89,8 +94,9 @@ def test_a_configuration_is_that_of_a_real_triton(real: TritonServer, tmp_path: 
     document = config_document(config)
     # the service batches by itself, and bounds the queue
     batching = document.pop("dynamic_batching", None)
-    assert (batching is not None) == (expected["max_batch_size"] > 0)
+    assert (batching is not None) == (expected["max_batch_size"] > 0 and name != "alone")
     if batching is not None:
+        assert batching["preferred_batch_size"] == [expected["max_batch_size"]], "as Triton completes it"
         assert batching["default_queue_policy"]["max_queue_size"] == 17
     assert document == expected
     assert json.dumps({**document, "parameters": {}}) == json.dumps({**expected, "parameters": {}})

@@ -18,9 +18,10 @@ def interface(batch: int, convention: Convention = Convention.DLPACK) -> Interfa
     return Interface("f", convention, (SCALAR, VECTOR), (SCALAR, VECTOR), max_batch_size=batch)
 
 
+@pytest.mark.parametrize("convention", [Convention.DLPACK, Convention.GUFUNC])
 @pytest.mark.parametrize("batch", [0, 4])
-def test_a_scalar_is_accepted_in_both_forms_and_returned_as_a_vector(batch: int) -> None:
-    scalars, rows = ScalarTensors(interface(batch)), (3,) if batch else ()
+def test_a_scalar_is_accepted_in_both_forms_and_returned_as_a_vector(batch: int, convention: Convention) -> None:
+    scalars, rows = ScalarTensors(interface(batch, convention)), (3,) if batch else ()
     vector = np.zeros((*rows, 1), np.float32)
     for shape in (rows, (*rows, 1)):
         inputs = scalars.module_inputs({"x": np.zeros(shape, np.float32), "v": vector})
