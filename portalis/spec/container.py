@@ -74,7 +74,7 @@ class ContainerConfiguration(Structure):
     read_only_root_filesystem: bool = True
     drop_capabilities: tuple[NonEmpty, ...] = ("ALL",)
     package_image: bool = False
-    """Whether to build one image with all modules instead of one for each."""
+    """Whether to build one image with all modules and ensembles instead of one for each module."""
     export_image: bool = False
     """Whether to save each image as a tar archive in the output directory too."""
     wheelhouse: Path | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 import shlex
 import shutil
@@ -144,7 +145,8 @@ def test_a_model_has_the_tensors_of_the_spec(add: WasmBinaryPath) -> None:
     assert "portalis serve" not in guide  # it has no such backend
 
 
-def test_an_ensemble_is_documented_with_its_own_tensors(add: WasmBinaryPath) -> None:
+def chain() -> TritonConfiguration:
+    """An ensemble of one step."""
     step = EnsembleStep(model_name="demo_add", input_map={"a": "x"}, output_map={"y": "z"})
     ensemble = Ensemble(
         name="chain",
@@ -152,7 +154,21 @@ def test_an_ensemble_is_documented_with_its_own_tensors(add: WasmBinaryPath) -> 
         outputs=(ModelOutput(name="z", data_type=DataType.FP32, dims=(2,)),),
         steps=(step,),
     )
-    work = job([add], triton_config=TritonConfiguration(ensembles=(ensemble,)))
+    return TritonConfiguration(ensembles=(ensemble,))
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_an_ensemble_is_documented_for_the_image_that_contains_it(add: WasmBinaryPath, together: bool) -> None:
+    config = ContainerConfiguration(package_image=together)
+    made = target.generate(job([add], triton_config=chain(), container_config=config))
+    document, guide = (text(made.tree, path) for path in ("docs/openapi.json", "docs/containers.md"))
+    assert ("/v1/models/chain/infer" in json.loads(document)["paths"]) is together
+    assert ("which serves the models `add`, `chain`" in guide) is together
+    assert ("/v1/models/chain/infer" in guide) is together
+
+
+def test_an_ensemble_is_documented_with_its_own_tensors(add: WasmBinaryPath) -> None:
+    work = job([add], triton_config=chain())
     (model,) = work.artifacts.triton_models
     made = Artifacts(triton_models=(model.model_copy(update={"model_name": "chain", "max_batch_size": 0}),))
     proto = text(target.generate(of(work.spec, work.modules, made)).tree, "docs/grpc/demo_models.proto")
