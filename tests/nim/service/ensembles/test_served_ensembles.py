@@ -33,7 +33,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     folder = tmp_path_factory.mktemp("modules")
     for name, text in (("wait", WAIT), ("half", HALF)):
         (folder / f"{name}.wasm").write_bytes(wasmtime.wat2wasm(text))
-    models = [
+    models: list[dict[str, Any]] = [
         {"name": "wait", "file": "wait.wasm", "limits": {"timeout_s": LIMIT_S}},
         {"name": "half", "file": "half.wasm"},
     ]
