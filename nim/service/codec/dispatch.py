@@ -24,6 +24,7 @@ from .request import LARGE_BYTES, SMALL_BYTES, parse_request
 from .response import EncodedResponse, encode_response, payload_bytes
 
 Result = TypeVar("Result")
+_FEW_ELEMENTS = 1 << 10  # elements whose classes are found on the event loop
 _QUICKLY_COMPRESSED_BYTES = 1 << 13  # compressed in the time that switching to a thread takes
 Cancellable = Callable[[Awaitable[ParsedRequest]], Awaitable[ParsedRequest]]
 
@@ -89,14 +90,25 @@ class Codec:
         return parse_infer_request(interface, pb.ModelInferRequest.FromString(rest), timeout_s, inputs=inputs)
 
     async def classify(
-        self, request: ParsedRequest, outputs: Mapping[str, np.ndarray], *, batches: bool, labels: Labels
+        self,
+        request: ParsedRequest,
+        outputs: Mapping[str, np.ndarray],
+        *,
+        batches: bool,
+        labels: Labels,
+        share: MemoryShare | None = None,
     ) -> tuple[ParsedRequest, dict[str, np.ndarray]]:
         """`request` and `outputs` with classes in place of the outputs for which it requests them, as `classified`
-        returns them. Raises RequestError."""
+        returns them. The size of `outputs` is reserved in `share`. Raises RequestError."""
         work = functools.partial(
             classified, request, outputs, batches=batches, labels=labels, max_bytes=self._max_response_bytes
         )
-        return work() if _is_small(outputs.values()) else await self.in_thread(work)
+        arrays = outputs.values()
+        if sum(array.size for array in arrays) <= _FEW_ELEMENTS:
+            return work()
+        if share is not None and not share.reserve(request.body_bytes + sum(array.nbytes for array in arrays)):
+            raise memory_exhausted()
+        return await self.in_thread(work)
 
     async def encode_http(
         self,

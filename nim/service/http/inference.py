@@ -115,7 +115,7 @@ class InferenceHandler:
         outputs = await _unless_gone(receive, model.run(request))
         if request.has_classes:
             request, outputs = await codec.classify(
-                request, outputs, batches=model.interface.max_batch_size > 0, labels=model.labels
+                request, outputs, batches=model.interface.max_batch_size > 0, labels=model.labels, share=share
             )
         return await codec.encode_http(model.name, model.version, request, outputs, share)
 

@@ -208,6 +208,16 @@ def test_large_requests_get_classes_too(client: Client) -> None:
     assert status == 200 and json.loads(answer)["outputs"][0]["data"] == ["99999.000000:99999", "99998.000000:99998"]
 
 
+def test_every_element_of_a_large_tensor_can_be_a_class(client: Client) -> None:
+    tensor = {"name": "x", "datatype": "UINT8", "shape": [8, 100_000], "parameters": {"binary_data_size": 800_000}}
+    outputs = [{"name": "y", "parameters": {"classification": 2**40}}]
+    text = json.dumps({"inputs": [tensor], "outputs": outputs}).encode()
+    status, _, body = post(client, text + bytes(800_000), {LENGTH: str(len(text))}, "same_UINT8")
+    output = json.loads(body)["outputs"][0]
+    assert status == 200 and output["shape"] == [8, 100_000]
+    assert output["data"][0] == "0:0:zero" and output["data"][-1] == "0:99999"
+
+
 def test_the_client_library_gets_classes(client: Client) -> None:
     array = np.stack([ROW, ROW[::-1]])
     with triton.InferenceServerClient(f"127.0.0.1:{client.port}", network_timeout=PATIENCE_S) as triton_client:
