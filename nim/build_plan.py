@@ -11,9 +11,8 @@ from ..engines.engine_commands import build_command
 from ..images import PlannedImage, planned_image, planned_images
 from ..spec.container import WasmRuntime
 from ..target import Job, Module
-from .ensembles_of_spec import ensemble_settings
+from .ensembles_of_spec import EnsemblesOfSpec, ensembles_of_spec
 from .model_labels import with_labels
-from .service.ensemble_settings import EnsembleSettings
 from .service.settings import ModelSettings
 from .service_context import ImageLabels, build_context
 from .wasm_runtimes import RuntimeFiles, find_runtime
@@ -78,20 +77,20 @@ def plan_builds(job: Job) -> tuple[PlannedBuild, ...]:
     )
 
 
-def image_ensembles(job: Job) -> tuple[tuple[EnsembleSettings, ...], dict[str, str]]:
-    """The ensembles in the images of a package, and the reason for each other ensemble, by name. An image of a single
-    module contains none."""
+def image_ensembles(job: Job) -> EnsemblesOfSpec:
+    """The ensembles in the images of a package. An image of a single module contains none."""
     if not job.spec.container_config.package_image:
         reason = "an image of one module serves this module only"
-        return (), {ensemble.name: reason for ensemble in job.spec.triton_config.ensembles}
-    return ensemble_settings(job.spec, [module.name for module in job.modules if unservable(job, module) is None])
+        return EnsemblesOfSpec(skipped={ensemble.name: reason for ensemble in job.spec.triton_config.ensembles})
+    return ensembles_of_spec(job.spec, [module.name for module in job.modules if unservable(job, module) is None])
 
 
 def _planned_build(
     job: Job, image: PlannedImage, modules: tuple[Module, ...], runtime: RuntimeFiles | None, labels: ImageLabels
 ) -> PlannedBuild:
     models: list[tuple[ModelSettings, Path]] = []
-    label_files: dict[str, Path] = {}
+    ensembles = image_ensembles(job)
+    label_files = dict(ensembles.label_files)
     for module in modules:
         model, files = with_labels(_model(module), job.spec, module.binary)
         models.append((model, module.path))
@@ -102,7 +101,7 @@ def _planned_build(
         labels=labels,
         label_files=label_files,
         runtime=runtime,
-        ensembles=image_ensembles(job)[0],
+        ensembles=ensembles.settings,
     )
     return PlannedBuild(image=image, modules=modules, context=context)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 from pydantic import ValidationError
@@ -10,6 +12,7 @@ from pydantic import ValidationError
 from ..service_ensembles import service_ensembles
 from ..spec import PackageSpec
 from ..spec.triton import Ensemble
+from .model_labels import label_files
 from .service.ensemble_checks import ensemble_problems
 from .service.ensemble_settings import EnsembleSettings
 from .service.settings import describe_settings_error
@@ -17,22 +20,35 @@ from .service.settings import describe_settings_error
 _TENSOR_KEYS: Final = {"name", "data_type", "dims", "reshape", "optional"}
 
 
-def ensemble_settings(
-    spec: PackageSpec, modules: Collection[str]
-) -> tuple[tuple[EnsembleSettings, ...], dict[str, str]]:
-    """The settings of the ensembles that a service of `modules` runs, and the reason for each other ensemble, by
-    name."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnsemblesOfSpec:
+    """The ensembles that a service runs, and those that it does not."""
+
+    settings: tuple[EnsembleSettings, ...] = ()
+    label_files: Mapping[str, Path] = field(default_factory=dict)
+    """The label files of the settings, by their names in the directory of the modules."""
+    skipped: Mapping[str, str] = field(default_factory=dict)
+    """The reason for each ensemble that is not served, by name."""
+
+
+def ensembles_of_spec(spec: PackageSpec, modules: Collection[str]) -> EnsemblesOfSpec:
+    """The ensembles of `spec` in a service of `modules`, by name."""
     found = service_ensembles(spec, modules)
-    settings, skipped = dict[str, EnsembleSettings](), dict(found.skipped)
+    settings, files, skipped = dict[str, EnsembleSettings](), dict[str, dict[str, Path]](), dict(found.skipped)
     for ensemble in found.served:
+        labels, files[ensemble.name] = label_files(ensemble.name, ensemble.outputs)
         try:
-            settings[ensemble.name] = EnsembleSettings.model_validate(_document(ensemble))
+            settings[ensemble.name] = EnsembleSettings.model_validate({**_document(ensemble), "labels": labels})
         except ValidationError as error:
             skipped[ensemble.name] = describe_settings_error(error)
     while problems := _problems(settings, modules):
         skipped |= problems
         settings = {name: each for name, each in settings.items() if name not in problems}
-    return tuple(settings.values()), skipped
+    return EnsemblesOfSpec(
+        settings=tuple(settings.values()),
+        label_files={file: path for name in settings for file, path in files[name].items()},
+        skipped=skipped,
+    )
 
 
 def _problems(settings: Mapping[str, EnsembleSettings], modules: Collection[str]) -> dict[str, str]:

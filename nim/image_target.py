@@ -98,7 +98,7 @@ def _with_results(made: ImageTargetResult, results: Sequence[BuildResult]) -> Ta
 def _warnings(job: Job) -> Iterable[PackagingWarning]:
     spec = job.spec
     package = spec.container_config.package_image
-    for name, reason in image_ensembles(job)[1].items():
+    for name, reason in image_ensembles(job).skipped.items():
         yield PackagingWarning(
             message=f"no image serves the ensemble {name!r} of the spec: {reason}",
             severity=WarningSeverity.Low,

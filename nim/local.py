@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from ..errors import UsageError
 from ..inspection import inspect_module
 from ..naming import service_problem
-from .ensembles_of_spec import ensemble_settings
+from .ensembles_of_spec import ensembles_of_spec
 from .model_labels import with_labels
 from .service.settings import LicenseSettings, ModelSettings, ServiceSettings, describe_settings_error
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 # keys of triton_config that change the results of a model or their timing, and that the service does not apply
 _TRITON_KEYS = frozenset(("backend_parameters", "batch_inputs", "batch_outputs", "inputs", "max_batch_size", "outputs"))
-_TENSOR_KEYS = frozenset(("allow_ragged_batch", "format", "is_shape_tensor", "label_filename"))
+_TENSOR_KEYS = frozenset(("allow_ragged_batch", "format", "is_shape_tensor"))
 SERVICE_FILE = "service.json"
 _SPEC_SUFFIXES = (".toml", ".yaml", ".yml", ".json")
 
@@ -122,8 +122,10 @@ def _select_from_spec(file: Path) -> _Selection:
     }
     if spec.distribution_config.license_type:
         settings["license"] = LicenseSettings(name=spec.distribution_config.license_type)
-    settings["ensembles"], skipped = ensemble_settings(spec, [model.name for model, _ in models])
-    warnings = tuple(_warnings(spec, file, skipped))
+    ensembles = ensembles_of_spec(spec, [model.name for model, _ in models])
+    settings["ensembles"] = ensembles.settings
+    label_files |= ensembles.label_files
+    warnings = tuple(_warnings(spec, file, ensembles.skipped))
     return _Selection(settings=settings, models=models, label_files=label_files, warnings=warnings)
 
 

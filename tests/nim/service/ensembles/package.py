@@ -55,11 +55,13 @@ def ensembles() -> list[dict[str, Any]]:
     reshaped = ensemble("reshaped", "x", "y", one("strict"), dims=(3, 1))
     for side in ("inputs", "outputs"):
         reshaped[side][0]["reshape"] = [3]
+    fan = ensemble("fan", "x", "r s", one("half", y="r"), one("picky", y="s"))
+    fan["outputs"][0]["label_filename"] = "labels.txt"
     optional = ensemble("optional", "x w", "y", step("maybe", {"x": "x", "w": "w"}, {"y": "y"}))
     optional["inputs"][1]["optional"] = True
     return [
         ensemble("chain", "x w", "y", one("half", y="t"), step("add", {"a": "t", "b": "w"}, {"y": "y"})),
-        ensemble("fan", "x", "r s", one("half", y="r"), one("picky", y="s")),
+        fan,
         ensemble(
             "diamond", "x", "y", one("half", y="t"), one("picky", y="u"), step("add", {"a": "t", "b": "u"}, {"y": "y"})
         ),
@@ -76,6 +78,7 @@ def ensembles() -> list[dict[str, Any]]:
 
 def package(folder: Path) -> PackageSpec:
     """The spec; Triton's models have the names of the modules, as in the service."""
+    (folder / "labels.txt").write_text("one\ntwo\n")
     binaries = []
     for name, module in MODULES.items():
         (folder / f"{name}.wasm").write_bytes(module)

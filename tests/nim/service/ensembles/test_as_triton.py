@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from tritonclient import grpc as triton_grpc
 
-from portalis.nim.ensembles_of_spec import ensemble_settings
+from portalis.nim.ensembles_of_spec import ensembles_of_spec
 from portalis.pipeline import Options, run_pipeline
 from portalis.tritonserver import TritonServer
 from tests.model_repository_gen.jobs import Silent
@@ -57,11 +57,13 @@ def both(tmp_path_factory: pytest.TempPathFactory, wasm_backends: Path) -> Itera
     spec = package(folder)
     made = run_pipeline(spec, Options(only=("triton",)), Silent())
     assert not made.diagnostics.errors
-    settings, skipped = ensemble_settings(spec, list(MODULES))
-    assert not skipped
+    served = ensembles_of_spec(spec, list(MODULES))
+    assert not served.skipped
+    for name, path in served.label_files.items():
+        (folder / name).symlink_to(path)
     models = [{"name": name, "file": f"{name}.wasm"} for name in MODULES]
     with (
-        serving(folder, models, ensembles=[each.model_dump() for each in settings]) as client,
+        serving(folder, models, ensembles=[each.model_dump() for each in served.settings]) as client,
         TritonServer(folder / "out" / "triton", backend_directory=wasm_backends, start_timeout_s=PATIENCE_S) as triton,
     ):
         client.wait_ready()
@@ -78,9 +80,13 @@ def row(*data: float, name: str = "x") -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_metadata_and_configurations_are_equal(both: Both, name: str) -> None:
-    for path in ("", "/config"):
-        theirs, ours = both.get(f"/v2/models/{name}{path}")
-        assert ours == theirs
+    theirs, ours = both.get(f"/v2/models/{name}")
+    assert ours == theirs
+    theirs, ours = both.get(f"/v2/models/{name}/config")
+    for each in ours["output"]:
+        if each["label_filename"]:  # models share a directory in the service
+            each["label_filename"] = "labels.txt"
+    assert ours == theirs
 
 
 GOOD: dict[str, tuple[str, tuple[Any, ...], dict[str, Any]]] = {
@@ -96,6 +102,7 @@ GOOD: dict[str, tuple[str, tuple[Any, ...], dict[str, Any]]] = {
     "reshapes": ("reshaped", (tensor("x", [2, 3, 1], 1, 2, 3, 4, 5, 6),), {}),
     "without the optional input": ("optional", (row(1, 2),), {}),
     "with the optional input": ("optional", (row(1, 2), row(3, 4, name="w")), {}),
+    "classes with labels": ("fan", (row(1, 2),), {"outputs": [{"name": "r", "parameters": {"classification": 2}}]}),
     "classes": (
         "chain",
         (row(1, 2), row(3, 4, name="w")),
