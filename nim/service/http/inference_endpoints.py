@@ -19,23 +19,23 @@ _ERRORS = {
     400: "the request is invalid, or does not match the model's interface",
     408: "the body was not complete in time",
     413: "the request is too large",
-    415: "the Content-Encoding is not supported",
     429: "the queue of the model is full",
     500: "the module failed",
     503: "the model is not loaded, or this host cannot create another instance",
     504: "the module took too long",
 }
+_UNKNOWN_ENCODING = "the Content-Encoding is not supported"
 _EXAMPLE = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [0.5, -1.0]}]}
 _BINARY = {
     "application/octet-stream": {
-        "schema": {"type": "string", "format": "binary", "title": "JSON, followed by raw tensors"}
+        "schema": {"type": "string", "format": "binary", "title": "JSON, followed by raw tensors; or the only input"}
     }
 }
 _HEADER_LENGTH: dict[str, Any] = {
     "name": "Inference-Header-Content-Length",
     "in": "header",
     "required": False,
-    "description": "Length of the JSON in bytes; the raw tensors follow it.",
+    "description": "Length of the JSON in bytes; the raw tensors follow it. With 0, the body is the only input.",
     "schema": {"type": "integer", "minimum": 0},
 }
 
@@ -82,7 +82,8 @@ class InferenceEndpoint:
         content = {"application/json": {"schema": _without_references(self.request), "example": _EXAMPLE}}
         if not self.v2:
             return {"requestBody": {"required": True, "content": content}}
-        return {"parameters": [_HEADER_LENGTH], "requestBody": {"required": True, "content": content | _BINARY}}
+        # an empty body is a raw binary request without elements
+        return {"parameters": [_HEADER_LENGTH], "requestBody": {"required": False, "content": content | _BINARY}}
 
     def _target(self, name: str, version: str | None = None) -> InferenceTarget:
         return InferenceTarget(name, version, self.v2)
@@ -101,7 +102,7 @@ class InferenceResponse(Response):
 
 
 _V2_RESPONSES: Final[Responses] = {
-    **v2_errors({**_ERRORS, 404: "unknown path"}),
+    **v2_errors({**_ERRORS, 404: "unknown path", 501: _UNKNOWN_ENCODING}),
     200: {"content": _BINARY},
 }
 INFERENCE_ENDPOINTS: Final = (
@@ -113,7 +114,7 @@ INFERENCE_ENDPOINTS: Final = (
         tag="inference",
         request=InferRequest,
         response=InferResponse,
-        responses=v1_errors({**_ERRORS, 404: "unknown model"}),
+        responses=v1_errors({**_ERRORS, 404: "unknown model", 415: _UNKNOWN_ENCODING}),
     ),
     InferenceEndpoint(
         path="/v2/models/{name}/infer",
