@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -34,8 +35,11 @@ def service_ensembles(spec: PackageSpec, modules: Collection[str]) -> ServiceEns
     versions = {each.module_name: spec.triton_for(each).model_version for each in spec.wasm_binaries}
     versions |= {name: each.version for name, each in ensembles.items() if name not in versions}
     skipped: dict[str, str] = {}
+    counts = Counter(each.name for each in spec.triton_config.ensembles)
     for name, ensemble in ensembles.items():
-        if reason := _own_problem(ensemble, modules) or _step_problem(ensemble, names, versions):
+        if counts[name] > 1:
+            skipped[name] = f"{counts[name]} ensembles have this name"
+        elif reason := _own_problem(ensemble, modules) or _step_problem(ensemble, names, versions):
             skipped[name] = reason
     remaining = {name: each for name, each in ensembles.items() if name not in skipped}
     while dropped := _without_model(remaining, names, modules):

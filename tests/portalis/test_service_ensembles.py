@@ -62,8 +62,9 @@ def test_a_step_can_name_only_the_version_that_the_service_has(tmp_path: Path) -
 
 
 def test_names_that_the_service_cannot_have_are_skipped_with_the_reason(tmp_path: Path) -> None:
-    both = found(tmp_path, ensemble("b", "a"), ensemble("ä", "a"))
-    (same, ours), (strange, invalid) = both.skipped
+    both = found(tmp_path, ensemble("b", "a"), ensemble("ä", "a"), ensemble("e", "a"), ensemble("e", "b"))
+    (same, ours), (strange, invalid), twice = both.skipped
+    assert twice == ("e", "2 ensembles have this name")
     assert (same, strange) == ("b", "ä") and not both.served
     assert ours == "a module has the same name, which is that of a model of the service"
     assert invalid.startswith("its name is not a model name that the service accepts")

@@ -39,7 +39,7 @@ def bind_ensemble(settings: EnsembleSettings, models: Mapping[str, ServedModel])
     batched = {each.tensor for step in steps if step.batches for each in step.outputs}
     if settings.max_batch_size:
         batched.update(tensor.name for tensor in settings.inputs)
-    return EnsemblePlan(settings, steps, frozenset(batched))
+    return EnsemblePlan(steps, frozenset(batched))
 
 
 def _planned(index: int, step: StepSettings, model: ServedModel) -> PlannedStep:

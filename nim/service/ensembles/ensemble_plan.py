@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from ..codec import OutputRequest
-from ..ensemble_settings import EnsembleSettings
 from ..runtime_api import TensorSpec
 from ..served_model import ServedModel
 
@@ -55,7 +54,6 @@ class Selection:
 class EnsemblePlan:
     """The steps of an ensemble. `batched` has the tensors with a batch dimension."""
 
-    settings: EnsembleSettings
     steps: tuple[PlannedStep, ...]
     batched: frozenset[str]
     _selections: dict[frozenset[str], Selection] = field(default_factory=dict)

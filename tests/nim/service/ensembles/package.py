@@ -15,12 +15,21 @@ HALF = '(module (func (export "half") (param $x f32) (result f32) (f32.mul (loca
 # status 3 if the first element is negative
 PICKY = f"""(if (f32.lt (f32.load (i32.load (local.get $in))) (f32.const 0)) (then (return (i32.const 3))))
   {guests.ECHO_BODY}"""
+SUMMED = {
+    "entry": "sum",
+    "convention": "gufunc",
+    "signature": "(n)->()",
+    "inputs": [tensor("x")],
+    "outputs": [tensor("y", dims=())],
+    "max_batch_size": 8,
+}
 X, Y = [tensor("x")], [tensor("y")]
 MODULES = {
     "half": guests.wasm(HALF),
     "add": guests.wasm(guests.ADD),
     "unbatched": guests.echo(),
     "strict": guests.echo(dims=(3,), batch=8),
+    "sum": guests.wasm(guests.SUM, SUMMED),
     "picky": guests.dlpack(PICKY, inputs=X, outputs=Y, batch=8),
     "maybe": guests.dlpack(guests.ECHO_BODY, inputs=[*X, tensor("w", optional=True)], outputs=Y, batch=8),
 }
@@ -59,7 +68,10 @@ def ensembles() -> list[dict[str, Any]]:
     fan["outputs"][0]["label_filename"] = "labels.txt"
     optional = ensemble("optional", "x w", "y", step("maybe", {"x": "x", "w": "w"}, {"y": "y"}))
     optional["inputs"][1]["optional"] = True
+    total = ensemble("total", "x", "y", one("sum", y="s"), one("half", "s"))
+    total["outputs"][0]["dims"] = [1]
     return [
+        total,
         ensemble("chain", "x w", "y", one("half", y="t"), step("add", {"a": "t", "b": "w"}, {"y": "y"})),
         fan,
         ensemble(

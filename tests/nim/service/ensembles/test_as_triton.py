@@ -99,6 +99,7 @@ GOOD: dict[str, tuple[str, tuple[Any, ...], dict[str, Any]]] = {
     "a step without batches": ("strip", (row(1, 2),), {}),
     "an ensemble without batches": ("plain", (tensor("x", [2], 1, 2),), {}),
     "a batch of one": ("single", (tensor("x", [3], 1, 2, 3),), {}),
+    "a scalar": ("total", (tensor("x", [2, 3], 1, 2, 3, 4, 5, 6),), {}),
     "reshapes": ("reshaped", (tensor("x", [2, 3, 1], 1, 2, 3, 4, 5, 6),), {}),
     "without the optional input": ("optional", (row(1, 2),), {}),
     "with the optional input": ("optional", (row(1, 2), row(3, 4, name="w")), {}),
