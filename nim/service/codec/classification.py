@@ -50,8 +50,8 @@ def _classes(
     name, kind = request.name, request.spec.dtype.name
     if kind not in _NUMBERS:
         raise input_error(
-            f"class result not available for output due to unsupported type '{kind}' (output '{name}'; request the"
-            " tensor itself)"
+            f"class result not available for output due to unsupported type '{kind}'; request output '{name}' without"
+            " classification"
         )
     has_rows = batches and array.ndim > 0 and array.shape[0] > 0
     rows = array.reshape(array.shape[0], -1) if has_rows else array.reshape(1, -1)

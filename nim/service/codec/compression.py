@@ -46,10 +46,10 @@ def decompress(
     if encoding in ("", "identity"):
         return body
     if encoding not in ("gzip", "deflate"):
-        text = f"Unsupported compression type: Content-Encoding is {encoding[:40]!r}; use gzip, deflate or none"
+        text = f"Unsupported compression type; Content-Encoding is {encoding[:40]!r}; use gzip, deflate or none"
         raise RequestError(unknown_status, UNKNOWN_ENCODING, text)
     if not body:
-        text = f"nothing to be decompressed: the body does not match its Content-Encoding {encoding}: it is empty"
+        text = f"nothing to be decompressed; the body does not match its Content-Encoding {encoding}: it is empty"
         raise input_error(text)
     reader = zlib.decompressobj(_GZIP_OR_ZLIB)
     result, rest = bytearray(), body

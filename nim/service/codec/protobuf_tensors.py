@@ -117,7 +117,7 @@ def _classes(parameters: Any) -> int:
     if value.WhichOneof("parameter_choice") != "int64_param":
         raise input_error("invalid value type for 'classification' parameter, expected int64_param")
     if value.int64_param <= 0:
-        raise input_error("invalid value for 'classification' parameter, expected >= 0: expected at least 1")
+        raise input_error("invalid value for 'classification' parameter, expected >= 0")
     return int(value.int64_param)
 
 

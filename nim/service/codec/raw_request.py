@@ -37,14 +37,14 @@ def _array(interface: Interface, spec: TensorSpec, body: Body) -> np.ndarray:
     if len(variable) > 1:
         raise input_error(
             f"The shape of the raw input '{spec.name}' can not be deduced because there are more than one"
-            f" variable-sized dimension: its shape is {list(spec.dims)}"
+            f" variable-sized dimension; its shape is {list(spec.dims)}"
         )
     batch = [1] * (interface.max_batch_size > 0)
     elements = math.prod(size for size in spec.dims if size != -1)
     if spec.dtype.name == "BYTES":
         if variable or elements != 1:
             raise input_error(
-                f"For BYTE datatype raw input '{spec.name}', the model must have input shape [1]: its shape is"
+                f"For BYTE datatype raw input '{spec.name}', the model must have input shape [1]; its shape is"
                 f" {list(spec.dims)}"
             )
         return object_array([bytes(body)], (*batch, *spec.dims))
