@@ -32,8 +32,7 @@ class _Described:
 
 def bind_ensemble(settings: EnsembleSettings, models: Mapping[str, ServedModel]) -> EnsemblePlan:
     """The plan of the ensemble, whose `models` are loaded. Raises RequestError with all problems."""
-    problems = [f"in ensemble {settings.name}, {problem}" for problem in _problems(settings, models)]
-    if problems:
+    if problems := [*_batch_problems(settings, models), *_tensor_problems(settings, models)]:
         raise input_error("; ".join(problems))
     steps = tuple(_planned(i, step, models[step.model_name]) for i, step in enumerate(settings.steps))
     batched = {each.tensor for step in steps if step.batches for each in step.outputs}
@@ -56,18 +55,28 @@ def _planned(index: int, step: StepSettings, model: ServedModel) -> PlannedStep:
     )
 
 
-def _problems(settings: EnsembleSettings, models: Mapping[str, ServedModel]) -> Iterator[str]:
+def _batch_problems(settings: EnsembleSettings, models: Mapping[str, ServedModel]) -> Iterator[str]:
+    for name in dict.fromkeys(step.model_name for step in settings.steps):
+        size = models[name].interface.max_batch_size
+        if 0 < size < settings.max_batch_size:
+            yield (
+                f"ensemble {settings.name} allows maximum batch size {settings.max_batch_size}, but it contains model"
+                f" {name} which only allows maximum batch size to be {size}"
+            )
+
+
+def _tensor_problems(settings: EnsembleSettings, models: Mapping[str, ServedModel]) -> Iterator[str]:
+    for problem in _step_problems(settings, models):
+        yield f"in ensemble {settings.name}, {problem}"
+
+
+def _step_problems(settings: EnsembleSettings, models: Mapping[str, ServedModel]) -> Iterator[str]:
     tensors: dict[str, _Described] = {}
     for tensor in (*settings.inputs, *settings.outputs):
         known = tensors.setdefault(tensor.name, _declared(settings, tensor))
         yield from _inconsistencies(tensor.name, known, _declared(settings, tensor))
     for step in settings.steps:
         interface = models[step.model_name].interface
-        if 0 < interface.max_batch_size < settings.max_batch_size:
-            yield (
-                f"the maximum batch size is {settings.max_batch_size}, but that of model {step.model_name} is"
-                f" {interface.max_batch_size}"
-            )
         yield from _unmapped(step, interface)
         for specs, mapping in ((interface.inputs, step.input_map), (interface.outputs, step.output_map)):
             for spec in specs:

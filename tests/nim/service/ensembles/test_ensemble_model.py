@@ -337,7 +337,7 @@ def test_an_ensemble_is_ready_after_its_models_and_fails_with_them() -> None:
         (
             {"max_batch_size": 2},
             {"max_batch_size": 4},
-            "in ensemble e, the maximum batch size is 4, but that of model m is 2",
+            "ensemble e allows maximum batch size 4, but it contains model m which only allows maximum batch size to be 2",
         ),
     ],
 )
