@@ -4,6 +4,7 @@ connect, and no ensemble contains itself. The rules are those of Triton."""
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from .ensemble_nesting import nesting_problems
@@ -88,8 +89,11 @@ def _flow_problems(ensemble: EnsembleSettings, where: str) -> Iterator[str]:
     for i, tensor in enumerate(ensemble.inputs):
         if tensor.name not in read:
             yield f"{where}.inputs[{i}].name: no step uses input {tensor.name!r}"
+    optional = {tensor.name for tensor in ensemble.inputs if tensor.optional}
     for i, output in enumerate(ensemble.outputs):
-        if output.name not in written | inputs:
+        if output.name in optional:
+            yield f"{where}.outputs[{i}].name: {output.name!r} is an optional input, which requests can omit"
+        elif output.name not in written | inputs:
             yield f"{where}.outputs[{i}].name: no step writes output {output.name!r}"
     for j, step in enumerate(ensemble.steps):
         for tensor_name in sorted(set(step.input_map.values()) - written - inputs):
@@ -101,15 +105,19 @@ def _flow_problems(ensemble: EnsembleSettings, where: str) -> Iterator[str]:
 
 def _waiting_steps(ensemble: EnsembleSettings, where: str, inputs: set[str], written: set[str]) -> Iterator[str]:
     """The first step that never starts because steps depend on each other."""
-    available, waiting = set(inputs), dict(enumerate(ensemble.steps))
-    progress = True
-    while progress:
-        ready = [j for j, step in waiting.items() if available.issuperset(step.input_map.values())]
-        progress = bool(ready)
-        for j in ready:
-            available.update(waiting.pop(j).output_map.values())
-    for j, step in waiting.items():
-        missing = sorted(set(step.input_map.values()) - available)
-        if set(missing) <= written:
-            yield f"{where}.steps[{j}].input_map: tensor {missing[0]!r} is never written: the steps wait for each other"
+    missing = {j: set(step.input_map.values()) - inputs for j, step in enumerate(ensemble.steps)}
+    readers = defaultdict[str, list[int]](list)
+    for j, tensors in missing.items():
+        for tensor in tensors:
+            readers[tensor].append(j)
+    ready = [j for j, tensors in missing.items() if not tensors]
+    for j in ready:  # grows
+        for tensor in ensemble.steps[j].output_map.values():
+            for reader in readers[tensor]:
+                missing[reader].discard(tensor)
+                if not missing[reader]:
+                    ready.append(reader)
+    for j, tensors in missing.items():
+        if tensors and tensors <= written:
+            yield f"{where}.steps[{j}].input_map: tensor {min(tensors)!r} is never written: the steps wait for each other"
             return

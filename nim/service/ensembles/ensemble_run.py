@@ -137,4 +137,4 @@ def _at_step(step: PlannedStep, error: RequestError) -> RequestError:
     """`error` with the step; an ensemble as the step's model has named its own step already."""
     if error.message.startswith("in ensemble '"):
         return error
-    return RequestError(error.status, error.kind, f"{error.message} (step {step.index}, model '{step.model.name}')")
+    return RequestError(error.status, error.kind, f"{error.message}; in step {step.index}, model '{step.model.name}'")

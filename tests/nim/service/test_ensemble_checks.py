@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -158,6 +159,24 @@ def test_nesting_and_the_number_of_calls_are_bounded() -> None:
     assert "33 ensembles are nested; at most 32 are allowed" in problems(*chain_of_ensembles(1000))
     found = problems(*chain_of_ensembles(30, fan_out=10))
     assert "a request would call 100000 modules; at most 10000 are allowed" in found
+
+
+def test_an_optional_input_cannot_be_an_output() -> None:
+    bad = ensemble("e", "x w", "r w", step("m", "x w", "r"))
+    assert problems(bad) == ""
+    bad["inputs"][1]["optional"] = True
+    assert problems(bad) == "ensembles[0].outputs[1].name: 'w' is an optional input, which requests can omit"
+
+
+def test_a_long_chain_of_steps_in_the_reverse_order_is_checked_quickly() -> None:
+    tensors = [f"t{i}" for i in range(1000)]
+    steps = [step("m", one, other) for one, other in itertools.pairwise(["x", *tensors])]
+    chain = [ensemble(f"e{i}", "x", tensors[-1], *reversed(steps)) for i in range(20)]
+    assert problems(*chain) == ""
+    steps[500]["input_map"]["b"] = "t600"
+    assert "is never written: the steps wait for each other" in problems(
+        ensemble("e", "x", tensors[-1], *reversed(steps))
+    )
 
 
 def test_a_large_document_with_circles_and_long_chains_is_rejected_in_one_short_message() -> None:

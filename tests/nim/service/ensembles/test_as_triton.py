@@ -133,7 +133,7 @@ def test_errors_of_steps_have_tritons_status_and_text_and_name_the_step(both: Bo
     model, inputs, fields = BAD[case]
     (status, theirs), (our_status, ours) = both.infer(model, *inputs, **fields)
     assert (status, our_status) == (400, 400)
-    text, _, step = ours["error"].rpartition(" (")
+    text, _, step = ours["error"].rpartition("; in ")
     assert text == theirs["error"] and step.startswith("step ")
 
 

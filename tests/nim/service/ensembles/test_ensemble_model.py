@@ -187,10 +187,10 @@ def test_an_error_names_the_ensemble_and_the_step_and_ends_the_other_steps() -> 
 
     models = [FunctionModel("m", wait), FunctionModel("n", fail)]
     model = started(models, ensemble("e", "x", "r s", step("m", "x", "r"), step("n", "x", "s")))
-    with pytest.raises(RequestError, match=r"^in ensemble 'e', the input is bad \(step 1, model 'n'\)$") as caught:
+    with pytest.raises(RequestError, match=r"^in ensemble 'e', the input is bad; in step 1, model 'n'$") as caught:
         run(model, x=X)
     assert caught.value.status == 400 and caught.value.kind == "InputError" and len(cancelled) == 1
-    text = r"^in ensemble 'e1', in ensemble 'e0', the input is bad \(step 0, model 'n'\)$"
+    text = r"^in ensemble 'e1', in ensemble 'e0', the input is bad; in step 0, model 'n'$"
     with pytest.raises(RequestError, match=text):
         run(nested(2, FunctionModel("n", fail)), a=X)
     failures = model.statistics_document()["inference_stats"]

@@ -138,7 +138,7 @@ def test_the_outputs_of_a_step_are_limited(client: Client) -> None:
         response = connection.makefile("rb").read()
     assert response.startswith(b"HTTP/1.1 500")
     assert b"outputs have 12582912 bytes, more than the 8388608 of a response" in response
-    assert b"in ensemble 'chain'" in response and b"(step 0, model 'wait')" in response
+    assert b"in ensemble 'chain'" in response and b"; in step 0, model 'wait'" in response
 
 
 def test_the_time_limits_of_a_request_apply_to_its_steps(client: Client) -> None:
@@ -148,7 +148,9 @@ def test_the_time_limits_of_a_request_apply_to_its_steps(client: Client) -> None
     ):
         status, document = infer(client, request(-1, parameters=parameters))
         assert status == 504 and message in document["error"]
-        assert document["error"].startswith("in ensemble 'chain', ") and "(step 0, model 'wait')" in document["error"]
+        assert (
+            document["error"].startswith("in ensemble 'chain', ") and "; in step 0, model 'wait'" in document["error"]
+        )
 
 
 def test_no_further_step_starts_after_the_client_has_disconnected(client: Client) -> None:
