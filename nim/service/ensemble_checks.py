@@ -119,5 +119,6 @@ def _waiting_steps(ensemble: EnsembleSettings, where: str, inputs: set[str], wri
                     ready.append(reader)
     for j, tensors in missing.items():
         if tensors and tensors <= written:
-            yield f"{where}.steps[{j}].input_map: tensor {min(tensors)!r} is never written: the steps wait for each other"
+            text = f"tensor {min(tensors)!r} is never written: the steps wait for each other"
+            yield f"{where}.steps[{j}].input_map: {text}"
             return
