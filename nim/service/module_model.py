@@ -82,6 +82,7 @@ class ModuleModel(ServedModel):
             scalars.module_inputs(request.inputs),
             timeout_s=request.timeout_s,
             guest_timeout_s=request.guest_timeout_s,
+            on_success=request.on_compute,
         )
         return scalars.served_outputs(outputs)
 

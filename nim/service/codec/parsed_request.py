@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,6 +40,8 @@ class ParsedRequest:
     """Seconds that the module may compute."""
     body_bytes: int = 0
     """Size of the HTTP body after decompression, in bytes."""
+    on_compute: Callable[[float], None] | None = None
+    """Called with the seconds for which each module ran for the request."""
 
     @property
     def has_classes(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -62,20 +63,23 @@ class EnsembleModel(ServedModel):
         if plan is None:
             raise self._unavailable()
         inputs = self._inner_inputs(request.inputs)
-        began, failed = time.perf_counter(), True
+        began, failed, seconds = time.perf_counter(), True, list[float]()
         try:
             with self._budget.share() as share:
-                outputs = await EnsembleRun(plan, request, inputs, share, self._max_response_bytes).outputs()
+                timed = replace(request, on_compute=seconds.append)
+                outputs = await EnsembleRun(plan, timed, inputs, share, self._max_response_bytes).outputs()
             failed = False
             return self._outer_outputs(plan, outputs)
         except RequestError as error:
             raise RequestError(error.status, error.kind, f"in ensemble '{self.name}', {error.message}") from None
         finally:
             rows = _rows(request) if self._interface.max_batch_size else 1
-            self._statistics.count_request(rows, time.perf_counter() - began, failed=failed)
+            self._statistics.count_request(rows, time.perf_counter() - began, sum(seconds), failed=failed)
+            if request.on_compute is not None:  # of the ensemble around this one
+                request.on_compute(sum(seconds))
 
     def statistics_document(self) -> dict[str, Any]:
-        """The statistics of the ensemble: the time of its steps counts as its own computation."""
+        """The statistics of the ensemble: its computation is that of all modules that it calls."""
         if self._plan is None:
             raise self._unavailable()
         return self._statistics.to_json(self.name, self.version)

@@ -38,11 +38,14 @@ class BatchRunner:
         outcomes = self._outcomes(batch, began, borrow)
         duration_s = time.perf_counter() - began
         self.last_duration_s = duration_s
+        for request in batch:
+            request.run_s = duration_s
         self._count(batch, outcomes, began, duration_s)
         return outcomes
 
     def _outcomes(self, batch: Sequence[PendingRequest], began: float, borrow: bool) -> list[Outcome]:
         def deliver(index: int, result: Outputs | WasmError) -> None:
+            batch[index].run_s = time.perf_counter() - began
             self.deliver([batch[index]], [self._outcome(result, False)])
 
         try:

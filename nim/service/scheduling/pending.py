@@ -53,7 +53,18 @@ class NullMetrics:
 class PendingRequest:
     """A request that waits or runs."""
 
-    __slots__ = ("deadline", "future", "guest_timeout_s", "inputs", "loop", "rows", "since", "size", "timeout_s")
+    __slots__ = (
+        "deadline",
+        "future",
+        "guest_timeout_s",
+        "inputs",
+        "loop",
+        "rows",
+        "run_s",
+        "since",
+        "size",
+        "timeout_s",
+    )
 
     def __init__(
         self,
@@ -68,5 +79,6 @@ class PendingRequest:
         self.rows = first.shape[0] if first is not None and first.ndim else 1
         self.size = sum(array.nbytes for array in inputs.values())
         self.since = time.perf_counter()
+        self.run_s = 0.0  # of the batch with this request
         self.deadline = math.inf if timeout_s is None else self.since + timeout_s
         self.future: asyncio.Future[Outputs] = loop.create_future()

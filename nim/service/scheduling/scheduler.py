@@ -10,6 +10,7 @@ import asyncio
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from queue import SimpleQueue
 
 from ..request_errors import RequestError, input_error, unavailable
@@ -54,23 +55,32 @@ class Scheduler:
         self._closed = False
 
     async def run(
-        self, inputs: Inputs, *, timeout_s: float | None = None, guest_timeout_s: float | None = None
+        self,
+        inputs: Inputs,
+        *,
+        timeout_s: float | None = None,
+        guest_timeout_s: float | None = None,
+        on_success: Callable[[float], None] | None = None,
     ) -> Outputs:
         """The outputs for `inputs`, arrays by name as in `Program.run`, which no other caller sees.
 
-        `timeout_s` counts from now, queueing included; `guest_timeout_s` limits the guest's computation alone. Raises
-        RequestError: 400 if the inputs do not match the interface, 429 if the queue is full, 503 after `close`, 504
-        after a timeout, 500 if the guest fails.
+        `timeout_s` counts from now, queueing included; `guest_timeout_s` limits the guest's computation alone.
+        `on_success` is called with the seconds for which the batch with the request ran. Raises RequestError: 400 if
+        the inputs do not match the interface, 429 if the queue is full, 503 after `close`, 504 after a timeout, 500 if
+        the guest fails.
         """
         if timeout_s is not None and not timeout_s > 0:
             raise input_error(f"timeout: expected a positive number of seconds, got {timeout_s!r}")
         request = PendingRequest(inputs, timeout_s, asyncio.get_running_loop(), guest_timeout_s)
         self._submit(request)
         try:
-            return await request.future
+            outputs = await request.future
         except asyncio.CancelledError:
             self._drop(request)
             raise
+        if on_success is not None:
+            on_success(request.run_s)
+        return outputs
 
     def close(self, timeout_s: float | None = None) -> None:
         """Refuse new requests, and wait until the accepted requests are done, for at most `timeout_s`."""

@@ -71,8 +71,9 @@ class ModelStatistics:
             if rows:
                 self.batches.setdefault(rows, StatisticDuration()).add(duration_s)
 
-    def count_request(self, rows: int, duration_s: float, *, failed: bool) -> None:
-        """Count a request of `rows` rows that ran alone for `duration_s`, without a queue."""
+    def count_request(self, rows: int, duration_s: float, compute_s: float, *, failed: bool) -> None:
+        """Count a request of `rows` rows that ran without a queue for `duration_s`, in which modules ran for
+        `compute_s`."""
         with self._lock:
             if failed:
                 self.durations["fail"].add(duration_s)
@@ -80,11 +81,11 @@ class ModelStatistics:
             self.last_inference_ms = time.time_ns() // 1_000_000
             self.inference_count += rows
             self.execution_count += 1
-            for name in ("success", "compute_infer"):
-                self.durations[name].add(duration_s)
+            self.durations["success"].add(duration_s)
+            self.durations["compute_infer"].add(compute_s)
             for name in ("queue", "compute_input", "compute_output"):
                 self.durations[name].add(0)
-            self.batches.setdefault(rows, StatisticDuration()).add(duration_s)
+            self.batches.setdefault(rows, StatisticDuration()).add(compute_s)
 
     def to_json(self, name: str, version: str) -> dict[str, Any]:
         """The entry of ``model_stats`` for the model `name`."""

@@ -183,5 +183,10 @@ def test_statistics_count_the_requests_of_an_ensemble_and_of_its_steps(both: Bot
     before = [counts(model) for model in models]
     assert both.infer("nested", tensor("x", [3, 1], 1, 2, 3))[1][0] == 200
     after = [counts(model) for model in models]
+    for (document,) in (each["model_stats"] for each in both.get("/v2/models/nested/stats")):
+        times = {name: each["ns"] for name, each in document["inference_stats"].items()}
+        assert 0 < times["compute_infer"] < times["success"]
+        computed = sum(each["compute_infer"]["ns"] for each in document["batch_stats"])
+        assert abs(computed - times["compute_infer"]) <= len(document["batch_stats"]) + 100
     added = [[np.subtract(a, b).tolist() for a, b in zip(*both)] for both in zip(after, before)]
     assert added == [[[3, 1, 1]] * 2, [[3, 1, 1]] * 2, [[6, 2, 2]] * 2, [[3, 1, 1]] * 2]
