@@ -8,11 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from portalis.nim.service.settings import InvalidSettings, ServiceSettings, describe_settings_error, read_settings
 
-TENSOR = {"data_type": "FP32", "dims": [-1]}
+
+def tensors(names: str) -> list[dict[str, Any]]:
+    """Vectors of FP32 with these names."""
+    return [{"name": name, "data_type": "FP32", "dims": [-1]} for name in names.split()]
 
 
 def step(model: str, inputs: str, outputs: str, **others: Any) -> dict[str, Any]:
@@ -28,8 +33,8 @@ def step(model: str, inputs: str, outputs: str, **others: Any) -> dict[str, Any]
 def ensemble(name: str, inputs: str, outputs: str, *steps: dict[str, Any], **others: Any) -> dict[str, Any]:
     return {
         "name": name,
-        "inputs": [{"name": each, **TENSOR} for each in inputs.split()],
-        "outputs": [{"name": each, **TENSOR} for each in outputs.split()],
+        "inputs": tensors(inputs),
+        "outputs": tensors(outputs),
         "steps": list(steps),
         **others,
     }
@@ -169,13 +174,13 @@ def test_an_optional_input_cannot_be_an_output() -> None:
 
 
 def test_a_long_chain_of_steps_in_the_reverse_order_is_checked_quickly() -> None:
-    tensors = [f"t{i}" for i in range(1000)]
-    steps = [step("m", one, other) for one, other in itertools.pairwise(["x", *tensors])]
-    chain = [ensemble(f"e{i}", "x", tensors[-1], *reversed(steps)) for i in range(20)]
+    names = [f"t{i}" for i in range(1000)]
+    steps = [step("m", one, other) for one, other in itertools.pairwise(["x", *names])]
+    chain = [ensemble(f"e{i}", "x", names[-1], *reversed(steps)) for i in range(20)]
     assert problems(*chain) == ""
     steps[500]["input_map"]["b"] = "t600"
     assert "is never written: the steps wait for each other" in problems(
-        ensemble("e", "x", tensors[-1], *reversed(steps))
+        ensemble("e", "x", names[-1], *reversed(steps))
     )
 
 
@@ -186,6 +191,37 @@ def test_a_large_document_with_circles_and_long_chains_is_rejected_in_one_short_
     assert "the ensemble contains itself: e0 -> e999 -> e998" in found and len(found) < 200
     unknown = [ensemble(f"u{i}", "x", "r", step(f"none{i}", "x", "r")) for i in range(100)]
     assert "and 80 others" in problems(*unknown)
+
+
+def _places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """The paths of all values in a document."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [path, *(place for key, each in items for place in _places(each, (*path, key)))]
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.sampled_from(["", "x", "m", "e", "\0\n"]),
+    lambda each: (
+        st.lists(each, max_size=3) | st.dictionaries(st.sampled_from(["x", "m", "name", "dims"]), each, max_size=3)
+    ),
+    max_leaves=6,
+)
+
+
+@given(st.data())
+def test_a_document_with_any_value_at_any_place_is_valid_or_rejected(data: st.DataObject) -> None:
+    good = ensemble("e", "x", "r s", step("m", "x", "t"), step("n", "t x", "r"), step("f", "t", "s"))
+    document: list[Any] = [good, ensemble("f", "a", "y", step("m", "a", "y"))]
+    *before, last = data.draw(st.sampled_from(_places(document)[1:]))
+    place: Any = document
+    for key in before:
+        place = place[key]
+    place[last] = data.draw(JSON)
+    problems(*document)
 
 
 def test_a_file_with_an_invalid_ensemble_is_not_served(tmp_path: Path) -> None:
