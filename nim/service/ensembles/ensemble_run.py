@@ -58,6 +58,7 @@ class EnsembleRun:
                 done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
                 for task in sorted(done, key=lambda each: running[each].index):
                     ready += await self._complete(running.pop(task), task.result())
+                del done, task  # which have the arrays
         finally:
             for task in running:
                 task.cancel()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from portalis.nim.service.memory_budget import MemoryBudget
 from portalis.nim.service.runtime_api import Convention, Interface, TensorSpec, parse_dtype
 from portalis.nim.service.scheduling import Outputs
 from portalis.nim.service.served_model import ServedModel
+from tests.nim.service.test_ensemble_checks import ensemble
 
 
 class FunctionModel(ServedModel):
@@ -90,3 +92,22 @@ def asking(model: ServedModel, *outputs: str, timeout_s: float | None = None, **
     """A request for `outputs`, by default for all of them."""
     specs = {spec.name: spec for spec in model.interface.outputs}
     return ParsedRequest("7", inputs, [OutputRequest(specs[name]) for name in outputs or specs], timeout_s)
+
+
+def run(model: ServedModel, *outputs: str, timeout_s: float | None = None, **inputs: np.ndarray) -> Any:
+    """The outputs of one request."""
+    return asyncio.run(model.run(asking(model, *outputs, timeout_s=timeout_s, **inputs)))
+
+
+def same(a: np.ndarray) -> np.ndarray:
+    """The identity, without a copy."""
+    return a
+
+
+def nested(n: int, innermost: FunctionModel) -> ServedModel:
+    """`n` ensembles around a model, with the inputs and outputs of the model."""
+    model: ServedModel = innermost
+    for i in range(n):
+        around = {"model_name": model.name, "input_map": {"a": "a"}, "output_map": {"y": "y"}}
+        model = started([model], ensemble(f"e{i}", "a", "y", around))
+    return model
