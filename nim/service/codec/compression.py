@@ -51,26 +51,33 @@ def decompress(
     if not body:
         text = f"nothing to be decompressed; the body does not match its Content-Encoding {encoding}: it is empty"
         raise input_error(text)
-    reader = zlib.decompressobj(_GZIP_OR_ZLIB)
-    result, rest = bytearray(), body
     try:
-        while not reader.eof:
-            chunk = reader.decompress(rest, _CHUNK)
-            rest = reader.unconsumed_tail
-            if not chunk and not rest:
-                break
-            result += chunk
-            if len(result) > max_bytes:
-                raise request_too_large(max_bytes)
-            if not reserve(len(body) + len(result)):
-                raise memory_exhausted()
+        return inflate(body, max_bytes, reserve)
     except zlib.error as error:
         raise input_error(f"the body does not match its Content-Encoding {encoding}: {error}") from None
+
+
+def inflate(data: Body, max_bytes: int, reserve: Callable[[int], bool]) -> bytearray:
+    """The content of `data`, in gzip or zlib's format.
+
+    Raises zlib.error for other data, and RequestError: 413 for a content of more than `max_bytes`, 503 if `reserve`
+    refuses the total size of `data` and content.
+    """
+    reader = zlib.decompressobj(_GZIP_OR_ZLIB)
+    content, rest = bytearray(), data
+    while not reader.eof:
+        chunk = reader.decompress(rest, _CHUNK)
+        rest = reader.unconsumed_tail
+        if not chunk and not rest:
+            break
+        content += chunk
+        if len(content) > max_bytes:
+            raise request_too_large(max_bytes)
+        if not reserve(len(data) + len(content)):
+            raise memory_exhausted()
     if not reader.eof or reader.unused_data:
-        raise input_error(
-            f"the body does not match its Content-Encoding {encoding}: it is cut off, or data follows its end"
-        )
-    return result
+        raise zlib.error("it is cut off, or data follows its end")
+    return content
 
 
 def compress(chunks: Iterable[Chunk], encoding: bytes) -> Iterator[bytes]:

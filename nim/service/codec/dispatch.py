@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import zlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
@@ -15,7 +16,8 @@ from ..request_errors import input_error, memory_exhausted, response_too_large
 from ..runtime_api import Interface
 from .binary_data import Body, json_length
 from .classification import Labels, classified
-from .compression import compress, decompress
+from .compressed_messages import CompressedMessage
+from .compression import compress, decompress, inflate
 from .decoder_pool import DecoderPool
 from .parsed_request import ParsedRequest
 from .protobuf_messages import LargeRequest, pb
@@ -74,6 +76,18 @@ class Codec:
         if json_length(body, header_length if v2 else None) < LARGE_BYTES:
             return await self.in_thread(_parse_request, interface, body, header_length, v2)
         return await cancellable(self._decoders.decode_http(interface, body, header_length, v2=v2))
+
+    async def decompress_grpc(self, message: CompressedMessage, share: MemoryShare) -> Any:
+        """What the deserializer of `message` returns for its content, whose size is reserved in `share`. Raises
+        RequestError."""
+
+        def content() -> bytes:
+            return bytes(inflate(message.data, self._max_request_bytes, share.reserve))
+
+        try:
+            return message.read(await self.in_thread(content))
+        except zlib.error as error:
+            raise input_error(f"the request cannot be decompressed: {error}") from None
 
     async def decode_grpc(self, interface: Interface, message: Any, timeout_s: float | None) -> ParsedRequest:
         """The request in `message`, a ModelInferRequest or a LargeRequest.

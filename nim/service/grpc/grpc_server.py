@@ -14,13 +14,13 @@ import grpc
 import grpc.aio
 
 from ..admission import allowed_connections
-from ..drain import Drain
+from ..codec.compressed_messages import DECOMPRESSION_OPTION, CompressedMessage, decompressing_reader
 from ..logs import ACCESS_LOG, REQUEST_ID, request_id
 from ..request_errors import RequestError, internal_error
 from ..service import Service
 from ..settings import ServiceSettings
 from ..unsupported import UNSUPPORTED_METHODS, refuse_method
-from .methods import HEALTH, HEALTH_SERIALIZERS, INFERENCE, HealthMethods, InferenceMethods
+from .methods import HEALTH, HEALTH_SERIALIZERS, INFERENCE, HealthMethods, InferenceMethods, decompressed
 
 _STATUSES = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
@@ -71,6 +71,7 @@ class GrpcServer:
 def _options(settings: ServiceSettings) -> list[tuple[str, int]]:
     return [
         ("grpc.max_receive_message_length", settings.max_request_bytes),
+        (DECOMPRESSION_OPTION, 0),
         ("grpc.max_allowed_incoming_connections", allowed_connections(settings.max_connections)),
         ("grpc.max_concurrent_streams", MAX_STREAMS),
         ("grpc.max_metadata_size", min(settings.max_header_bytes, 16 << 10)),
@@ -90,28 +91,32 @@ def _options(settings: ServiceSettings) -> list[tuple[str, int]]:
 class CallHandlers:
     """Creates handlers of calls, which add the request id, the access log, and the status of errors."""
 
-    def __init__(self, drain: Drain) -> None:
-        self._drain = drain
+    def __init__(self, service: Service) -> None:
+        self._service, self._drain = service, service.drain
 
     def unary(self, method: str, inner: Callable[[Any, Any], Awaitable[Any]], serializers: Mapping[str, Any]) -> Any:
         """The handler of `method`, which has one request and one response and is implemented by `inner`."""
 
         async def call(request: Any, context: Any) -> Any:
-            began, status = time.perf_counter(), grpc.StatusCode.CANCELLED
+            began, status, model = time.perf_counter(), grpc.StatusCode.CANCELLED, ""
             REQUEST_ID.set(request_id(_client_id(context) or getattr(request, "id", "")))
             try:
                 with self._drain.track_request(refusable=True):
+                    if type(request) is CompressedMessage:
+                        request = await decompressed(self._service, request)
                     response = await inner(checked_message(request), context)
                 status = grpc.StatusCode.OK
                 return response
-            except RequestError as error:
+            except Exception as raised:  # noqa: BLE001  # no traceback leaves the service
+                error = raised if isinstance(raised, RequestError) else internal_error(raised, method)
                 status = _STATUSES.get(error.status, grpc.StatusCode.INTERNAL)
+                # gRPC keeps the exception of `abort`, whose traceback and context refer to the request
+                model, request = getattr(request, "model_name", ""), None
+                raised.__traceback__ = raised.__context__ = None
                 await context.abort(status, _details(error.message))
-            except Exception as error:  # noqa: BLE001  # no traceback leaves the service
-                status = grpc.StatusCode.INTERNAL
-                await context.abort(status, internal_error(error, method).message)
             finally:
-                _log(method, getattr(request, "model_name", ""), status, time.perf_counter() - began)
+                model = model or getattr(request, "model_name", "")
+                _log(method, model, status, time.perf_counter() - began)
 
         return grpc.unary_unary_rpc_method_handler(call, **serializers)
 
@@ -137,7 +142,7 @@ class CallHandlers:
 def _handlers(service: Service, inference: InferenceMethods) -> list[grpc.GenericRpcHandler]:
     """The methods of the inference protocol, unsupported ones included, and of the standard health service. gRPC itself
     answers UNIMPLEMENTED to all others."""
-    calls = CallHandlers(service.drain)
+    calls = CallHandlers(service)
     unary = {
         "ServerLive": inference.server_live,
         "ServerReady": inference.server_ready,
@@ -169,7 +174,7 @@ def _serializers(method: str) -> dict[str, Any]:
     name = method.replace("Stream", "")
     read = infer_reader() if name == "ModelInfer" else message_reader(getattr(pb, f"{name}Request"))
     write = _serialize if method == "ModelInfer" else getattr(pb, f"{method}Response").SerializeToString
-    return {"request_deserializer": read, "response_serializer": write}
+    return {"request_deserializer": decompressing_reader(read), "response_serializer": write}
 
 
 def _serialize(response: Any) -> bytes:

@@ -10,6 +10,7 @@ from typing import Any
 
 from google.protobuf.wrappers_pb2 import Int32Value, StringValue
 
+from ..codec.compressed_messages import CompressedMessage, decompressing_reader
 from ..codec.protobuf_messages import LargeRequest, checked_message, message_reader, pb
 from ..metadata import EXTENSIONS, model_metadata
 from ..request_errors import RequestError, internal_error, memory_exhausted, not_found
@@ -24,7 +25,7 @@ SERVING, NOT_SERVING = 1, 2
 # {string service = 1} equals StringValue, and HealthCheckResponse {enum status = 1} equals Int32Value: the distribution
 # with the real messages is not needed
 HEALTH_SERIALIZERS = {
-    "request_deserializer": message_reader(StringValue),
+    "request_deserializer": decompressing_reader(message_reader(StringValue)),
     "response_serializer": Int32Value.SerializeToString,
 }
 MAX_IN_STREAM = 64
@@ -120,8 +121,11 @@ class InferenceMethods:
 
     async def _stream_response(self, request: Any, timeout_s: float | None) -> Any:
         try:
+            if type(request) is CompressedMessage:
+                request = await decompressed(self._service, request)
             response = await self._counted(checked_message(request), timeout_s)
         except RequestError as error:
+            error.__traceback__ = None  # it refers to a frame that refers to the error, and to the request
             failed = pb.ModelStreamInferResponse(error_message=error.message)
             failed.infer_response.id = getattr(request, "id", "")  # shows the client which request failed
             return failed
@@ -179,6 +183,13 @@ class HealthMethods:
         if request.value not in ("", INFERENCE):
             raise not_found(f"unknown service {request.value[:128]!r}; the service is {INFERENCE}")
         return Int32Value(value=NOT_SERVING if self._service.not_ready_reason() else SERVING)
+
+
+async def decompressed(service: Service, message: CompressedMessage) -> Any:
+    """What the deserializer of `message` returns for its content, within the limits of a request. Raises
+    RequestError."""
+    with service.budget.share() as share:
+        return await service.codec.decompress_grpc(message, share)
 
 
 def _from_json(document: dict[str, Any], message: Any) -> Any:

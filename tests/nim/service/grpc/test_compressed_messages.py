@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import gzip
+import random
+import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import grpc
 import numpy as np
 import pytest
 import tritonclient.grpc as triton
+from tritonclient.grpc import service_pb2 as pb
 
 from tests.nim.service.identities import identities
 from tests.nim.service.serving import Client, serving
@@ -78,6 +83,64 @@ def test_a_message_that_is_too_large_after_decompression_is_refused(
             assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
             before = before or resident_bytes()
     assert resident_bytes() - before < 100 << 20, "messages are still in memory"
+
+
+def test_messages_that_are_large_together_are_refused_within_the_memory_budget(tmp_path: Path) -> None:
+    models = identities(tmp_path)
+    message = pb.ModelInferRequest(model_name="unknown")
+    message.inputs.add(name="x", datatype="UINT8", shape=[16 << 20])
+    message.raw_input_contents.append(bytes(16 << 20))
+    bomb = gzip.compress(message.SerializeToString(), 1)
+    peak, done = 0, threading.Event()
+
+    def watch() -> None:
+        nonlocal peak
+        while not done.wait(0.002):
+            peak = max(peak, resident_bytes())
+
+    with serving(tmp_path, models, max_request_bytes=17 << 20, max_buffered_bytes=64 << 20) as client:
+        client.wait_ready()
+        before = resident_bytes()
+        with grpc.insecure_channel(
+            f"127.0.0.1:{client.grpc_port}", [("grpc.max_receive_message_length", -1)]
+        ) as channel:
+            watcher = threading.Thread(target=watch)
+            watcher.start()
+            call = channel.unary_unary(METHODS + "ModelInfer", response_deserializer=len)
+            calls = [call.future(bomb, timeout=PATIENCE_S) for _ in range(40)]
+            codes = {each.code() for each in calls}
+            done.set()
+            watcher.join()
+    assert codes == {grpc.StatusCode.NOT_FOUND, grpc.StatusCode.UNAVAILABLE}
+    assert peak - before < 300 << 20, "40 messages have 640 MiB"
+
+
+def test_large_requests_that_fail_do_not_stay_in_memory(client: Client) -> None:
+    options = [("grpc.max_send_message_length", -1)]
+    message = pb.ModelInferRequest(model_name="same_FP32")
+    message.inputs.add(name="x", datatype="FP32", shape=[1])
+    message.raw_input_contents.append(bytes(LIMIT - 1000))
+    request = message.SerializeToString()
+    before = resident_bytes()
+    with grpc.insecure_channel(f"127.0.0.1:{client.grpc_port}", options) as channel:
+        call = channel.unary_unary(METHODS + "ModelInfer")
+        for _ in range(60):
+            with pytest.raises(grpc.RpcError, match="INVALID_ARGUMENT"):
+                call(request, timeout=PATIENCE_S)
+        stream = channel.stream_stream(METHODS + "ModelStreamInfer")
+        assert len(list(stream(iter([request] * 60), timeout=PATIENCE_S))) == 60
+    assert resident_bytes() - before < 30 * LIMIT
+
+
+@pytest.mark.parametrize("cut", [2, 20, 1000])
+def test_a_compressed_message_that_is_damaged_is_an_invalid_argument(client: Client, cut: int) -> None:
+    whole = gzip.compress(bytes(200_000) + random.Random(1).randbytes(2000))
+    with grpc.insecure_channel(f"127.0.0.1:{client.grpc_port}") as channel:
+        call = channel.unary_unary(METHODS + "ModelInfer")
+        for damaged in (whole[:-cut], whole + b"x" * cut, whole[:-cut] + bytes(cut)):
+            with pytest.raises(grpc.RpcError, match="the request cannot be decompressed") as caught:
+                call(damaged, timeout=PATIENCE_S)
+            assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
 def test_the_response_is_not_compressed_as_in_triton(client: Client) -> None:
