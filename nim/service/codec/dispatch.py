@@ -78,7 +78,7 @@ class Codec:
         return await cancellable(self._decoders.decode_http(interface, body, header_length, v2=v2))
 
     async def decompress_grpc(self, message: CompressedMessage, share: MemoryShare) -> Any:
-        """What the deserializer of `message` returns for its content, whose size is reserved in `share`. Raises
+        """The result of the deserializer of `message` for its content, whose size is reserved in `share`. Raises
         RequestError."""
 
         def content() -> bytes:

@@ -186,7 +186,7 @@ class HealthMethods:
 
 
 async def decompressed(service: Service, message: CompressedMessage) -> Any:
-    """What the deserializer of `message` returns for its content, within the limits of a request. Raises
+    """The result of the deserializer of `message` for its content, within the limits of a request. Raises
     RequestError."""
     with service.budget.share() as share:
         return await service.codec.decompress_grpc(message, share)

@@ -293,7 +293,7 @@ def test_a_message_beyond_the_limit_exhausts_resources(stub: Any, compression: g
     large = gelu([LIMIT // 2], bytes(2 * LIMIT))
     error = rpc_error(stub, large, compression=compression)
     assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-    assert ("Decompressed message larger than max" if compression else str(LIMIT)) in error.details()
+    assert str(LIMIT) in error.details()
 
 
 def test_compressed_requests_are_accepted(triton_client: triton.InferenceServerClient) -> None:
