@@ -60,6 +60,12 @@ def test_every_setting_is_documented_with_its_default(model: type[BaseModel], ti
         assert json.loads(documented[name]) == (list(default) if isinstance(default, tuple) else default)
 
 
+def test_the_example_of_an_ensemble_is_a_valid_document() -> None:
+    (example,) = re.findall(r"```json\n(.*?)```", section("Ensembles"), re.DOTALL)
+    (found,) = ServiceSettings.model_validate_json(example).ensembles
+    assert [step.model_name for step in found.steps] == ["preprocess", "classify"]
+
+
 def test_every_variable_is_documented() -> None:
     documented = [row[0].strip("`") for row in rows(section("Environment"))]
     assert documented == [
