@@ -18,6 +18,7 @@ from .http import (
     install_error_handlers,
     management_v1_router,
     management_v2_router,
+    region_router,
     serve_metrics,
 )
 from .service import Service
@@ -58,6 +59,7 @@ def create_app(settings: ServiceSettings, folder: Path, host: str = "0.0.0.0") -
     install_error_handlers(app)
     app.include_router(management_v1_router(service))
     app.include_router(management_v2_router(service))
+    app.include_router(region_router(service))
     app.include_router(inference_router(app.inference_handler))
     return app
 

@@ -87,6 +87,9 @@ class ServiceSettings(SettingsTable):
     """Maximum size of all requests in progress, beyond the first 64 KiB of each, in bytes; otherwise status 503."""
     max_response_bytes: int = Field(default=256 * MIB, ge=1)
     """Maximum size of a response's tensors as raw bytes; a larger response is replaced by status 500."""
+    max_shared_memory_regions: int = Field(default=1024, ge=0)
+    """Maximum number of registered shared memory regions; fewer if the process may not open that many files. 0 turns
+    shared memory off."""
     workers: int = Field(default=0, ge=0, le=1024)
     """Maximum number of concurrently processed requests; 0 means the number of CPUs plus four."""
     drain_s: float = Field(default=1.0, ge=0, le=600)

@@ -9,24 +9,19 @@ from typing import Any, Final
 
 from .request_errors import RequestError, not_found, not_supported
 
-_MEMORY = "this service does not support shared memory; send tensors in requests"
+_RDMA = "this service does not support shared memory over RDMA; system shared memory is available"
 _CONTROL = "this service loads the models of its service.json at startup, and neither loads nor unloads others"
 _TRACE = "this service does not support traces; its log and its metrics cover all requests"
 _LOGGING = "this service's log is configured at startup: NIM_LOG_LEVEL, or portalis run --log-level"
 _GENERATE = "this service does not support the generate extension; use /v2/models/{name}/infer"
 _PATHS: Final = (
-    (re.compile("/v2/(system|cuda|rdma)sharedmemory(/.*)?"), _MEMORY),
+    (re.compile("/v2/rdmasharedmemory(/.*)?"), _RDMA),
     (re.compile("/v2/repository/.+"), _CONTROL),
     (re.compile("/v2/(models/.+/)?trace/setting"), _TRACE),
     (re.compile("/v2/logging"), _LOGGING),
     (re.compile("/v2/models/.+/generate(_stream)?"), _GENERATE),
 )
 UNSUPPORTED_METHODS: Final = {
-    **{
-        f"{kind}SharedMemory{action}": _MEMORY
-        for kind in ("System", "Cuda")
-        for action in ("Status", "Register", "Unregister")
-    },
     **dict.fromkeys(("RepositoryModelLoad", "RepositoryModelUnload"), _CONTROL),
     "TraceSetting": _TRACE,
     "LogSettings": _LOGGING,

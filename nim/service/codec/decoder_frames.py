@@ -9,14 +9,15 @@ import json
 import pickle
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from typing import IO, Any, BinaryIO
 
 import numpy as np
 
 from ..request_errors import RequestError
-from ..runtime_api import deserialize, object_array, serialize
+from ..runtime_api import Interface, deserialize, object_array, serialize
 from .binary_data import Body
+from .parsed_request import RegionInput, RegionSlice
 
 HTTP, GRPC = "http", "grpc"
 """The kinds of jobs."""
@@ -99,6 +100,19 @@ def read_result(pipe: IO[bytes]) -> DecoderResult:
     arrays = {name: _array(pipe, *described) for name, *described in header["arrays"]}
     error = header["error"] and RequestError(*header["error"])
     return DecoderResult(header["fields"], arrays, rest, error, header["failure"], header["ends"])
+
+
+def pack_region_inputs(inputs: Mapping[str, RegionInput]) -> dict[str, Any]:
+    """`inputs` as JSON values of a result's fields."""
+    return {name: [each.shape, astuple(each.place)] for name, each in inputs.items()}
+
+
+def unpack_region_inputs(interface: Interface, packed: Mapping[str, Any]) -> dict[str, RegionInput]:
+    """The inputs of `pack_region_inputs`, in a result for a model with `interface`."""
+    specs = {spec.name: spec for spec in interface.inputs}
+    return {
+        name: RegionInput(specs[name], tuple(shape), RegionSlice(*place)) for name, (shape, place) in packed.items()
+    }
 
 
 def _raw(array: np.ndarray) -> bytes | memoryview:

@@ -13,8 +13,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ..request_errors import RequestError
 from ..runtime_api import Interface
 from .binary_data import Body
@@ -25,9 +23,10 @@ from .decoder_frames import (
     DecoderResult,
     decoding_memory_exceeded,
     read_result,
+    unpack_region_inputs,
     write_job,
 )
-from .parsed_request import OutputRequest, ParsedRequest
+from .parsed_request import OutputRequest, ParsedRequest, RegionSlice, RequestInputs
 
 TIMEOUT_S, IDLE_S = 60.0, 30.0
 """Time limit in seconds for decoding a request, and idle time after which a process is ended."""
@@ -54,13 +53,18 @@ class DecoderPool:
         """The same as `parse_request`."""
         result = await self._decode(HTTP, body, interface=interface, header_length=header_length, v2=v2)
         specs = {spec.name: spec for spec in interface.outputs}
-        outputs = [OutputRequest(specs[name], *form) for name, *form in result.fields["outputs"]]
-        return ParsedRequest(**{**result.fields, "inputs": dict(result.arrays), "outputs": outputs})
+        outputs = [
+            OutputRequest(specs[name], binary, classes, place and RegionSlice(*place))
+            for name, binary, classes, place in result.fields["outputs"]
+        ]
+        inputs = _inputs(interface, result)
+        fields = {"inputs": inputs.arrays, "outputs": outputs, "region_inputs": inputs.in_regions}
+        return ParsedRequest(**{**result.fields, **fields})
 
-    async def decode_grpc(self, interface: Interface, message: bytes) -> tuple[bytes, dict[str, np.ndarray]]:
-        """The serialized ModelInferRequest `message` without its tensors, and its input arrays. Raises RequestError."""
+    async def decode_grpc(self, interface: Interface, message: bytes) -> tuple[bytes, RequestInputs]:
+        """The serialized ModelInferRequest `message` without its tensors, and its inputs. Raises RequestError."""
         result = await self._decode(GRPC, message, interface=interface)
-        return result.rest, dict(result.arrays)
+        return result.rest, _inputs(interface, result)
 
     def close(self) -> None:
         """End all processes."""
@@ -108,6 +112,10 @@ class DecoderPool:
         self._all.discard(process)
         process.kill()
         self._threads.submit(process.reap)  # freeing gigabytes takes a moment
+
+
+def _inputs(interface: Interface, result: DecoderResult) -> RequestInputs:
+    return RequestInputs(dict(result.arrays), unpack_region_inputs(interface, result.fields["region_inputs"]))
 
 
 class _Process:

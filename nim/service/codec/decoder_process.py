@@ -13,12 +13,20 @@ import os
 import signal
 import sys
 import traceback
+from dataclasses import astuple
 from typing import Any
 
 from ..memory_budget import malloc_trim
 from ..request_errors import RequestError
 from ..runtime_api import Interface
-from .decoder_frames import HTTP, DecoderResult, decoding_memory_exceeded, read_job, write_result
+from .decoder_frames import (
+    HTTP,
+    DecoderResult,
+    decoding_memory_exceeded,
+    pack_region_inputs,
+    read_job,
+    write_result,
+)
 from .request import parse_request
 
 
@@ -66,7 +74,10 @@ def _decode_http(body: bytearray, *, interface: Interface, header_length: str | 
     request = parse_request(interface, body, header_length, v2=v2)
     fields = {name: getattr(request, name) for name in request.__dataclass_fields__}
     arrays = fields.pop("inputs")
-    fields["outputs"] = [[output.name, output.binary, output.classes] for output in request.outputs]
+    fields["outputs"] = [
+        [each.name, each.binary, each.classes, each.place and astuple(each.place)] for each in request.outputs
+    ]
+    fields["region_inputs"] = pack_region_inputs(request.region_inputs)
     return DecoderResult(fields, arrays)
 
 
@@ -76,9 +87,10 @@ def _decode_grpc(body: bytearray, *, interface: Interface) -> DecoderResult:
     from .protobuf_tensors import parse_inputs_message
 
     message = checked_message(message_reader(pb.ModelInferRequest)(bytes(body)))
-    arrays = parse_inputs_message(interface, message, thorough=True)
+    arrays, in_regions = parse_inputs_message(interface, message, thorough=True)
     del message.inputs[:], message.raw_input_contents[:]
-    return DecoderResult(arrays=arrays, rest=message.SerializeToString())
+    fields = {"region_inputs": pack_region_inputs(in_regions)}
+    return DecoderResult(fields, arrays, message.SerializeToString())
 
 
 if __name__ == "__main__":

@@ -133,9 +133,10 @@ class Codec:
         share: MemoryShare,
     ) -> EncodedResponse:
         """The response to `request`, whose size is added to `share`. Raises RequestError."""
-        if _is_small(outputs.values()):
+        arrays = request.response_arrays(outputs)
+        if _is_small(arrays.values()):
             return encode_response(model_name, model_version, request, outputs)
-        size = await self._checked_size(outputs)
+        size = await self._checked_size(arrays)
         if not share.reserve(request.body_bytes + size):
             raise memory_exhausted()
         return await self.in_thread(encode_response, model_name, model_version, request, outputs)
@@ -151,9 +152,10 @@ class Codec:
     ) -> Any:
         """The ModelInferResponse to `request`; with `serialized`, a large response can be its bytes. Raises
         RequestError."""
-        if _is_small(outputs.values()):
+        arrays = request.response_arrays(outputs)
+        if _is_small(arrays.values()):
             return encode_message(model_name, model_version, request, outputs)
-        await self._checked_size(outputs)
+        await self._checked_size(arrays)
         encode = encode_bytes if serialized else encode_message
         return await self.in_thread(encode, model_name, model_version, request, outputs)
 

@@ -13,6 +13,10 @@ Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
 # the elements are checked once, when they become an array
 Elements = Annotated[list[Any], SkipValidation]
 
+_UNSIGNED: dict[str, Any] = {"type": "integer", "minimum": 0, "maximum": 2**64 - 1}
+# these are parsed by `region_parameters`, whose errors are those of Triton
+RegionName = Annotated[Any, Field(json_schema_extra={"type": "string"})]
+Bytes = Annotated[Any, Field(json_schema_extra=_UNSIGNED)]
 _MILLISECONDS: dict[str, Any] = {"anyOf": [{"type": "number"}, {"type": "string"}]}
 
 
@@ -29,8 +33,12 @@ class TensorParameters(JsonObject):
     """BYTES only: the elements are text, or base64 of other bytes."""
     binary_data_size: Count | None = None
     """Number of bytes of the tensor, which follow the JSON (the binary tensor data extension, /v2 only)."""
-    shared_memory_region: str | None = None
-    """Rejected: this service does not support shared memory."""
+    shared_memory_region: RegionName = None
+    """The name of the registered region that contains the data (the shared memory extension, /v2 only)."""
+    shared_memory_offset: Bytes = None
+    """The offset of the data in the region, in bytes; 0 by default."""
+    shared_memory_byte_size: Bytes = None
+    """The size of the data in the region, in bytes; required with `shared_memory_region`."""
 
 
 class TensorHead(JsonObject):
@@ -65,8 +73,12 @@ class OutputParameters(JsonObject):
     classification: Annotated[int, Field(ge=0, le=2**64 - 1)] | None = None
     """Number of classes in place of the tensor: for each row, the highest values as ``value:index`` or
     ``value:index:label``. 0 requests the tensor itself."""
-    shared_memory_region: str | None = None
-    """Rejected: this service does not support shared memory."""
+    shared_memory_region: RegionName = None
+    """The name of the registered region to which the output is written (/v2 only)."""
+    shared_memory_offset: Bytes = None
+    """The offset of the output in the region, in bytes; 0 by default."""
+    shared_memory_byte_size: Bytes = None
+    """The maximum size of the output in the region, in bytes; required with `shared_memory_region`."""
 
 
 class RequestedOutput(JsonObject):

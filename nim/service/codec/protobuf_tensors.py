@@ -8,19 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from ..request_errors import input_error
+from ..request_errors import RequestError, input_error
 from ..runtime_api import Interface, TensorSpec, object_array
-from .parsed_request import OutputRequest, ParsedRequest
+from .parsed_request import OutputRequest, ParsedRequest, RegionInput, RequestInputs
 from .protobuf_messages import pb
 from .raw_tensors import from_raw, raw_view, to_raw
-from .request import guest_timeout_s
+from .region_parameters import both_in_region_and, message_region_slice
+from .request import SMALL_BYTES, guest_timeout_s
 from .tensor_checks import (
     MAX_RANK,
     check_metadata,
     checked_dtype,
     checked_shape,
-    input_in_shared_memory,
-    output_in_shared_memory,
     sequences_not_supported,
     unexpected_input,
     unknown_output,
@@ -39,7 +38,7 @@ CONTENTS_FIELDS = {
 """The field of ``contents`` for each data type. FP16 and BF16 have none: they are sent in ``raw_input_contents``."""
 _RAW_OUTPUT = bytes([pb.ModelInferResponse.DESCRIPTOR.fields_by_name["raw_output_contents"].number << 3 | 2])
 _SEQUENCE, _TIMEOUT = "sequence_id", "timeout"
-_SHARED_MEMORY, _CLASSIFICATION = "shared_memory_region", "classification"
+_CLASSIFICATION = "classification"
 
 
 def parse_infer_request(
@@ -47,7 +46,7 @@ def parse_infer_request(
     message: Any,
     timeout_s: float | None,
     *,
-    inputs: dict[str, np.ndarray] | None = None,
+    inputs: RequestInputs | None = None,
     thorough: bool = False,
 ) -> ParsedRequest:
     """The request in `message`, a ModelInferRequest, whose `inputs` may be decoded already.
@@ -62,39 +61,55 @@ def parse_infer_request(
         if sequence.int64_param or sequence.uint64_param or sequence.string_param:
             raise sequences_not_supported()
     outputs = requested_outputs(interface, message)
-    return ParsedRequest(message.id, inputs, outputs, _timeout_s(parameters, timeout_s), _guest_timeout_s(parameters))
+    return ParsedRequest(
+        message.id,
+        inputs.arrays,
+        outputs,
+        _timeout_s(parameters, timeout_s),
+        _guest_timeout_s(parameters),
+        region_inputs=inputs.in_regions,
+    )
 
 
-def parse_inputs_message(interface: Interface, message: Any, *, thorough: bool = False) -> dict[str, np.ndarray]:
-    """The input arrays of a ModelInferRequest; numbers in ``raw_input_contents`` are views of the message.
+def parse_inputs_message(interface: Interface, message: Any, *, thorough: bool = False) -> RequestInputs:
+    """The inputs of a ModelInferRequest; numbers in ``raw_input_contents`` are views of the message.
 
     With `thorough`, all data types and shapes are checked before any data is. Raises RequestError with status 400 that
     names the input and the problem.
     """
     specs = {spec.name: spec for spec in interface.inputs}
     tensors, contents = message.inputs, message.raw_input_contents[:]  # each access to an element would copy it
-    if contents and len(contents) != len(tensors):
-        raise input_error(f"raw_input_contents has {len(contents)} elements, but the request has {len(tensors)} inputs")
-    if thorough:
+    places = {tensor.name: place for tensor in tensors if (place := message_region_slice(tensor)) is not None}
+    if contents and len(contents) != len(tensors) - len(places):
+        raise input_error(
+            f"raw_input_contents has {len(contents)} elements, but the request has {len(tensors) - len(places)} inputs"
+            + " that are not in shared memory" * bool(places)
+        )
+    if thorough or sum(place.size for place in places.values()) > SMALL_BYTES:
         declared = {tensor.name: (tensor.datatype, tensor.shape[: MAX_RANK + 1]) for tensor in tensors}
         check_metadata(interface, {name: each for name, each in declared.items() if name in specs})
     arrays: dict[str, np.ndarray] = {}
-    for index, tensor in enumerate(tensors):
+    in_regions: dict[str, RegionInput] = {}
+    rest = iter(contents)
+    for tensor in tensors:
         name = tensor.name
         spec = specs.get(name)
-        if spec is None or name in arrays:
+        if spec is None or name in arrays or name in in_regions:
             raise unexpected_input(name, specs)
         label = f"input '{name}'"
-        if _SHARED_MEMORY in tensor.parameters:
-            raise input_in_shared_memory(name)
         checked_dtype(label, tensor.datatype, spec)
+        if name in places:
+            if tensor.HasField("contents"):
+                raise _contents_and_region(name, message.model_name)
+            in_regions[name] = RegionInput(spec, checked_shape(label, tensor.shape[:]), places[name])
+            continue
         if not contents:
             arrays[name] = _from_contents(spec, tensor)
             continue
         if tensor.HasField("contents"):
             raise input_error(f"{label} has both contents and raw_input_contents")
-        arrays[name] = from_raw(spec, tensor.shape[:], contents[index])
-    return arrays
+        arrays[name] = from_raw(spec, tensor.shape[:], next(rest))
+    return RequestInputs(arrays, in_regions)
 
 
 def requested_outputs(interface: Interface, message: Any) -> list[OutputRequest]:
@@ -104,10 +119,11 @@ def requested_outputs(interface: Interface, message: Any) -> list[OutputRequest]
     for output in message.outputs:
         if output.name not in specs:
             raise unknown_output(output.name, specs)
-        if _SHARED_MEMORY in output.parameters:
-            raise output_in_shared_memory(output.name)
+        place = message_region_slice(output)
         classes = _classes(output.parameters) if _CLASSIFICATION in output.parameters else 0
-        requests.append(OutputRequest(specs[output.name], binary=True, classes=classes))
+        if classes and place is not None:
+            raise both_in_region_and("classification", "output")
+        requests.append(OutputRequest(specs[output.name], binary=True, classes=classes, place=place))
     return requests or [OutputRequest(spec, binary=True) for spec in interface.outputs]
 
 
@@ -129,7 +145,7 @@ def encode_message(
     for requested in request.outputs:
         spec, array = requested.spec, outputs[requested.name]
         response.outputs.add(name=spec.name, datatype=spec.dtype.name, shape=array.shape)
-        response.raw_output_contents.append(to_raw(spec, array))
+        response.raw_output_contents.append(to_raw(spec, array) if requested.place is None else b"")
     return response
 
 
@@ -142,10 +158,16 @@ def encode_bytes(
     for requested in request.outputs:
         spec, array = requested.spec, outputs[requested.name]
         message.outputs.add(name=spec.name, datatype=spec.dtype.name, shape=array.shape)
-        raw = raw_view(spec, array)
+        raw = raw_view(spec, array) if requested.place is None else b""
         chunks += [_RAW_OUTPUT, _varint(len(raw)), raw]
     chunks[0] = message.SerializeToString()
     return b"".join(chunks)
+
+
+def _contents_and_region(name: str, model: str) -> RequestError:
+    return input_error(
+        f"unexpected 'content' provided when using shared memory for input tensor '{name}' for model '{model[:128]}'"
+    )
 
 
 def _timeout_s(parameters: Any, timeout_s: float | None) -> float | None:

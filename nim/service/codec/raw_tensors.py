@@ -22,9 +22,9 @@ def from_raw(spec: TensorSpec, shape: Sequence[int], data: bytes | memoryview) -
     match the shape, a BYTES length exceeds the data, or a BOOL is neither 0 nor 1.
     """
     label = f"input '{spec.name}'"
-    sizes = checked_shape(label, shape)
-    count = math.prod(sizes)
+    sizes = check_raw_size(spec, shape, len(data))
     if spec.dtype.name == "BYTES":
+        count = math.prod(sizes)
         try:
             elements = deserialize(data)
         except ValueError as error:
@@ -33,18 +33,23 @@ def from_raw(spec: TensorSpec, shape: Sequence[int], data: bytes | memoryview) -
             raise input_error(f"{label}: shape {list(sizes)} has {count} elements, but its data has {len(elements)}")
         return object_array(elements, sizes)
     dtype = spec.dtype.numpy
-    expected = count * dtype.itemsize
-    if len(data) != expected:
-        kind = spec.dtype.name
-        raise input_error(
-            f"{label} ({kind}): expected {expected} bytes of data for shape {list(sizes)}, got {len(data)}"
-        )
     if dtype.kind == "b":
         octets = np.frombuffer(data, dtype=np.uint8)
         if octets.size and octets.max() > 1:
             raise input_error(f"{label} (BOOL): a byte is neither 0 nor 1")
         return octets.view(dtype).reshape(sizes)
     return np.frombuffer(data, dtype=dtype).reshape(sizes)
+
+
+def check_raw_size(spec: TensorSpec, shape: Sequence[int], size: int) -> tuple[int, ...]:
+    """`shape`, if a tensor of it can have `size` bytes of data: numbers have one size only. Raises RequestError with
+    status 400."""
+    label, kind, dtype = f"input '{spec.name}'", spec.dtype.name, spec.dtype.numpy
+    sizes = checked_shape(label, shape)
+    expected = math.prod(sizes) * dtype.itemsize
+    if kind != "BYTES" and size != expected:
+        raise input_error(f"{label} ({kind}): expected {expected} bytes of data for shape {list(sizes)}, got {size}")
+    return sizes
 
 
 def to_raw(spec: TensorSpec, array: np.ndarray) -> bytes:

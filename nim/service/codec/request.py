@@ -16,6 +16,7 @@ from ..runtime_api import Interface, SettingsError, TensorSpec, request_timeout_
 from .binary_data import Body, RawTail, explain_json_error, split_body
 from .inference_schema import (
     InferRequest,
+    OutputParameters,
     RequestedOutput,
     RequestParameters,
     Tensor,
@@ -25,14 +26,14 @@ from .inference_schema import (
 )
 from .json_codec import parse_json
 from .json_tensors import decode_tensor
-from .parsed_request import OutputRequest, ParsedRequest
+from .parsed_request import OutputRequest, ParsedRequest, RegionInput, RegionSlice, RequestInputs
 from .raw_request import parse_raw_request
 from .raw_tensors import from_raw
+from .region_parameters import both_in_region_and, region_slice
 from .tensor_checks import (
     check_metadata,
     checked_dtype,
-    input_in_shared_memory,
-    output_in_shared_memory,
+    checked_shape,
     sequences_not_supported,
     unexpected_input,
     unknown_output,
@@ -67,12 +68,14 @@ def parse_request(
     parsed = _parsed(interface, document, request, RawTail(raw_part), len(body))
     if not v2 and any(output.binary for output in parsed.outputs):
         raise input_error("outputs as raw bytes are available from /v2/models/{name}/infer only")
+    if not v2 and any(output.place is not None for output in parsed.outputs):
+        raise input_error("outputs in shared memory are available with /v2/models/{name}/infer only")
     return parsed
 
 
 def parse_inputs(interface: Interface, document: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """The input arrays of a request's JSON object. Raises RequestError with status 400."""
-    return _inputs(interface, _validated(InferRequest, document), RawTail(memoryview(b"")))
+    return _inputs(interface, _validated(InferRequest, document), RawTail(memoryview(b""))).arrays
 
 
 def guest_timeout_s(parameters: Mapping[str, Any]) -> float | None:
@@ -104,16 +107,16 @@ def _parsed(
     if parameters.sequence_id:
         raise sequences_not_supported()
     guest_s = guest_timeout_s(document["parameters"]) if request.parameters else None
-    inputs = _inputs(interface, request, tail, thorough=body_bytes > SMALL_BYTES)
+    arrays, in_regions = _inputs(interface, request, tail, body_bytes)
     outputs = _outputs(interface, request.outputs or (), binary=bool(parameters.binary_data_output))
     timeout_s = parameters.timeout / 1e6 if parameters.timeout else None
-    return ParsedRequest(request.id, inputs, outputs, timeout_s, guest_s, body_bytes)
+    return ParsedRequest(request.id, arrays, outputs, timeout_s, guest_s, body_bytes, region_inputs=in_regions)
 
 
 def _inputs(
-    interface: Interface, request: InferRequest | V2InferRequest, tail: RawTail, *, thorough: bool = False
-) -> dict[str, np.ndarray]:
-    """The arrays by name. With `thorough`, all data types and shapes are checked before any data is converted, since
+    interface: Interface, request: InferRequest | V2InferRequest, tail: RawTail, body_bytes: int = 0
+) -> RequestInputs:
+    """The inputs by name. If they are large, all data types and shapes are checked before any data is converted, since
     the conversion of large data is slow."""
     specs = {spec.name: spec for spec in interface.inputs}
     tensors: dict[str, Tensor | V2Tensor] = {}
@@ -124,26 +127,56 @@ def _inputs(
     missing = [spec.name for spec in interface.inputs if not spec.optional and spec.name not in tensors]
     if missing:
         raise input_error("; ".join(f"input '{name}' is missing" for name in missing))
-    if thorough:
+    places = {name: place for name, tensor in tensors.items() if (place := _place(tensor)) is not None}
+    if body_bytes + sum(place.size for place in places.values()) > SMALL_BYTES:
         check_metadata(interface, {name: (tensor.datatype, tensor.shape) for name, tensor in tensors.items()})
-    arrays = {name: _input(tensor, specs[name], tail) for name, tensor in tensors.items()}
+    arrays = {name: _input(tensor, specs[name], tail) for name, tensor in tensors.items() if name not in places}
     tail.check_end()
-    return arrays
+    return RequestInputs(
+        arrays, {name: _region_input(tensors[name], specs[name], place) for name, place in places.items()}
+    )
+
+
+def _place(tensor: Tensor | V2Tensor) -> RegionSlice | None:
+    """The place of the data in shared memory; None if the request has them. Raises RequestError unless they are in
+    exactly one place."""
+    parameters = tensor.parameters
+    if parameters is None:
+        if tensor.data is None:
+            raise _not_one_place([])
+        return None
+    places = {
+        "data": tensor.data,
+        "binary_data_size": parameters.binary_data_size,
+        "shared_memory_region": parameters.shared_memory_region,
+    }
+    found = [name for name, value in places.items() if value is not None]
+    if len(found) != 1:
+        raise _not_one_place(found)
+    return region_slice(parameters)
 
 
 def _input(tensor: Tensor | V2Tensor, spec: TensorSpec, tail: RawTail) -> np.ndarray:
-    label, parameters = f"input '{tensor.name}'", tensor.parameters or TensorParameters()
-    if parameters.shared_memory_region is not None:
-        raise input_in_shared_memory(tensor.name)
-    size = parameters.binary_data_size
-    if size is None:
-        if tensor.data is None:
-            raise input_error(f"{label} has neither data nor binary_data_size")
-        return decode_tensor(tensor, spec)
     if tensor.data is not None:
-        raise input_error(f"{label} has both data and binary_data_size")
+        return decode_tensor(tensor, spec)
+    label, parameters = f"input '{tensor.name}'", tensor.parameters or TensorParameters()
     checked_dtype(label, tensor.datatype, spec)
-    return from_raw(spec, tensor.shape, tail.take(size, label))
+    return from_raw(spec, tensor.shape, tail.take(parameters.binary_data_size or 0, label))
+
+
+def _region_input(tensor: Tensor | V2Tensor, spec: TensorSpec, place: RegionSlice) -> RegionInput:
+    label = f"input '{tensor.name}'"
+    checked_dtype(label, tensor.datatype, spec)
+    return RegionInput(spec, checked_shape(label, tensor.shape), place)
+
+
+def _not_one_place(found: list[str]) -> RequestError:
+    """The data of an input are in no place, or in all those that are `found`."""
+    text = (
+        "Input must set only one of the following fields: 'data', 'binary_data_size' in 'parameters',"
+        " 'shared_memory_region' in 'parameters'. But"
+    )
+    return input_error(text + (" set" + "".join(f" '{name}'" for name in found) if found else " no field is set"))
 
 
 def _outputs(
@@ -159,11 +192,19 @@ def _outputs(
             raise unknown_output(name, specs)
         if name in outputs:
             raise input_error(f"output '{name}' is requested twice")
-        own, classes = None, 0
+        own, classes, place = None, 0, None
         if parameters is not None:
-            if parameters.shared_memory_region is not None:
-                raise output_in_shared_memory(name)
-            own, classes = parameters.binary_data, parameters.classification or 0
+            own, classes, place = parameters.binary_data, parameters.classification or 0, region_slice(parameters)
+            if place is not None:
+                _check_alone(parameters)
         # as in Triton, the default of the request is that of outputs that it does not list
-        outputs[name] = OutputRequest(specs[name], bool(own), classes)
+        outputs[name] = OutputRequest(specs[name], bool(own), classes, place)
     return list(outputs.values())
+
+
+def _check_alone(parameters: OutputParameters) -> None:
+    """Raise RequestError if an output in shared memory is also requested in another form."""
+    if parameters.classification is not None:
+        raise both_in_region_and("classification")
+    if parameters.binary_data:
+        raise both_in_region_and("binary_data")

@@ -50,12 +50,15 @@ def encode_response(
     """The response to `request`. From `LARGE_OUTPUT_BYTES` on, its JSON is encoded as it is iterated over."""
     document: dict[str, Any] = {"id": request.id} if request.id else {}
     document |= {"model_name": model_name, "model_version": model_version}
-    as_json = [outputs[each.name] for each in request.outputs if not each.binary]
+    as_json = [outputs[each.name] for each in request.outputs if not each.binary and each.place is None]
     if payload_bytes(as_json) > LARGE_OUTPUT_BYTES:
         return _encode_lazily(document, request, outputs)
     tensors, raw_tensors = [], []
     for requested in request.outputs:
         spec, array = requested.spec, outputs[requested.name]
+        if requested.place is not None:
+            tensors.append(_metadata(spec, array))
+            continue
         if not requested.binary:
             tensors.append(encode_tensor(spec, array))
             continue
@@ -85,11 +88,13 @@ def _encode_lazily(
     raw_tensors: list[Chunk] = []
     for requested in request.outputs:
         spec, array = requested.spec, outputs[requested.name]
-        if requested.binary:
+        if requested.place is not None:
+            tensors.append((_metadata(spec, array), spec, None))
+        elif requested.binary:
             raw_tensors.append(raw_view(spec, array))
             tensors.append((_raw_metadata(spec, array, raw_tensors[-1]), spec, None))
         else:
-            tensors.append(({"name": spec.name, "datatype": spec.dtype.name, "shape": array.shape}, spec, array))
+            tensors.append((_metadata(spec, array), spec, array))
     chunks = stream_document(document, tensors)
     if not any(map(len, raw_tensors)):  # as in Triton, the header is that of raw tensors with data
         return EncodedResponse(chunks, None)
@@ -97,14 +102,17 @@ def _encode_lazily(
     return EncodedResponse.of(*text, *raw_tensors, json_length=sum(map(len, text)))
 
 
+def _metadata(spec: TensorSpec, array: np.ndarray) -> dict[str, Any]:
+    return {"name": spec.name, "datatype": spec.dtype.name, "shape": array.shape}
+
+
 def _raw_metadata(spec: TensorSpec, array: np.ndarray, raw: Chunk) -> dict[str, Any]:
-    size = {"binary_data_size": len(raw)}
-    return {"name": spec.name, "datatype": spec.dtype.name, "shape": array.shape, "parameters": size}
+    return {**_metadata(spec, array), "parameters": {"binary_data_size": len(raw)}}
 
 
 def stream_document(document: Mapping[str, Any], tensors: list[_Tensor]) -> Iterator[bytes]:
     """The JSON object `document` with ``outputs``, in chunks. Each tensor is its metadata, and the array of its
-    elements, or None for a raw tensor."""
+    elements, or None for a tensor without data in the JSON."""
     text = write_json(document)[:-1] + b',"outputs":['
     for index, (metadata, spec, array) in enumerate(tensors):
         text += b"," if index else b""

@@ -77,18 +77,6 @@ def unknown_output(name: str, known: Iterable[str]) -> RequestError:
     return input_error(f"unknown output {name[:128]!r}; the outputs are {', '.join(known)}")
 
 
-def input_in_shared_memory(name: str) -> RequestError:
-    """The data of an input is in shared memory."""
-    return input_error(
-        f"input '{name}' is in shared memory, which this service does not support; send the tensor itself"
-    )
-
-
-def output_in_shared_memory(name: str) -> RequestError:
-    """An output is requested in shared memory."""
-    return input_error(f"output '{name}' cannot be written to shared memory; request the tensor itself")
-
-
 def sequences_not_supported() -> RequestError:
     """The request belongs to a sequence."""
     return input_error("sequence_id is set, but models of this service keep no state between requests")

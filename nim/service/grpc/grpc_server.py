@@ -19,8 +19,10 @@ from ..logs import ACCESS_LOG, REQUEST_ID, request_id
 from ..request_errors import RequestError, internal_error
 from ..service import Service
 from ..settings import ServiceSettings
+from ..shared_memory import ALREADY_EXISTS
 from ..unsupported import UNSUPPORTED_METHODS, refuse_method
 from .methods import HEALTH, HEALTH_SERIALIZERS, INFERENCE, HealthMethods, InferenceMethods, decompressed
+from .region_methods import RegionMethods
 
 _STATUSES = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
@@ -31,6 +33,7 @@ _STATUSES = {
     503: grpc.StatusCode.UNAVAILABLE,
     504: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
+_KINDS = {ALREADY_EXISTS: grpc.StatusCode.ALREADY_EXISTS}  # kinds with a status of their own
 MAX_IDLE_MS, MAX_STREAMS = 60_000, 256
 """Milliseconds after which a connection without a call is closed, and the maximum number of concurrent calls of one
 connection."""
@@ -109,7 +112,7 @@ class CallHandlers:
                 return response
             except Exception as raised:  # noqa: BLE001  # no traceback leaves the service
                 error = raised if isinstance(raised, RequestError) else internal_error(raised, method)
-                status = _STATUSES.get(error.status, grpc.StatusCode.INTERNAL)
+                status = _KINDS.get(error.kind) or _STATUSES.get(error.status, grpc.StatusCode.INTERNAL)
                 # gRPC keeps the exception of `abort`, whose traceback and context refer to the request
                 model, request = getattr(request, "model_name", ""), None
                 raised.__traceback__ = raised.__context__ = None
@@ -153,6 +156,7 @@ def _handlers(service: Service, inference: InferenceMethods) -> list[grpc.Generi
         "ModelStatistics": inference.model_statistics,
         "RepositoryIndex": inference.repository_index,
         "ModelInfer": inference.model_infer,
+        **RegionMethods(service.regions).by_name(),
         **{name: refuse_method(reason) for name, reason in UNSUPPORTED_METHODS.items()},
     }
     methods = {name: calls.unary(f"/{INFERENCE}/{name}", inner, _serializers(name)) for name, inner in unary.items()}

@@ -163,7 +163,7 @@ class InferenceMethods:
     async def _infer(self, model: ServedModel, message: Any, timeout_s: float | None, serialized: bool) -> Any:
         codec = self._service.codec
         request = await codec.decode_grpc(model.interface, message, timeout_s)
-        outputs = await model.run(request)
+        outputs = await self._service.run(model, request)
         if request.has_classes:
             request, outputs = await codec.classify(
                 request, outputs, batches=model.interface.max_batch_size > 0, labels=model.labels

@@ -7,6 +7,7 @@ from .inference_endpoints import InferenceFastPath, inference_router
 from .management_v1 import management_v1_router
 from .management_v2 import management_v2_router
 from .middleware import RequestMiddleware
+from .region_endpoints import region_router
 
 __all__ = [
     "DrainingServer",
@@ -17,6 +18,7 @@ __all__ = [
     "install_error_handlers",
     "management_v1_router",
     "management_v2_router",
+    "region_router",
     "serve_metrics",
     "uvicorn_config",
 ]

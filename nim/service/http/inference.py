@@ -112,7 +112,7 @@ class InferenceHandler:
             share=share,
             cancellable=functools.partial(_unless_gone, receive),
         )
-        outputs = await _unless_gone(receive, model.run(request))
+        outputs = await _unless_gone(receive, self._service.run(model, request))
         if request.has_classes:
             request, outputs = await codec.classify(
                 request, outputs, batches=model.interface.max_batch_size > 0, labels=model.labels, share=share

@@ -229,6 +229,37 @@ class V2IndexRequest(JsonObject):
     """Whether to list only models that are ready."""
 
 
+class SystemRegion(JsonObject):
+    """A registered region of system shared memory."""
+
+    name: str
+    key: str
+    """The name of the shared memory object."""
+    offset: int
+    """The start of the region in the object, in bytes."""
+    byte_size: int
+    """The size of the region, in bytes."""
+
+
+class CudaRegion(JsonObject):
+    """A registered region of CUDA shared memory, of which the service has none."""
+
+    name: str
+    device_id: int
+    byte_size: int
+
+
+class V2RegisterRequest(JsonObject):
+    """The registration of a region of system shared memory."""
+
+    key: str
+    """The name of the shared memory object, as in shm_open."""
+    offset: int = Field(default=0, ge=0, le=2**64 - 1)
+    """The start of the region in the object, in bytes."""
+    byte_size: int = Field(ge=1, le=2**64 - 1)
+    """The size of the region, in bytes."""
+
+
 class V2Statistics(JsonObject):
     """Statistics of models, as in Triton's statistics extension."""
 

@@ -18,6 +18,8 @@ from tritonclient.utils import InferenceServerException
 
 from portalis.nim.service import unsupported
 from portalis.nim.service.grpc.methods import InferenceMethods
+from portalis.nim.service.grpc.region_methods import RegionMethods
+from portalis.nim.service.shared_memory import RegionRegistry
 from tests.running.waiting import PATIENCE_S
 
 from .process import SPIN, write_modules
@@ -113,9 +115,6 @@ def test_invalid_values_are_rejected_over_grpc(client: Client, parameters: dict[
 @pytest.mark.parametrize(
     ("method", "request_", "message"),
     [
-        ("get_system_shared_memory_status", (), "this service does not support shared memory"),
-        ("register_system_shared_memory", ("a", "/a", 8), "this service does not support shared memory"),
-        ("unregister_cuda_shared_memory", (), "this service does not support shared memory"),
         ("load_model", ("same",), "neither loads nor unloads"),
         ("unload_model", ("same",), "neither loads nor unloads"),
         ("get_trace_settings", (), "does not support traces"),
@@ -135,9 +134,13 @@ def test_methods_of_triton_that_the_service_lacks_are_unimplemented_with_the_rea
 def test_every_method_of_the_protocol_is_served_or_rejected_with_the_reason() -> None:
     methods = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods
     served = {name for name in dir(InferenceMethods) if not name.startswith("_")}
+    served |= {_snake(name) for name in RegionMethods(RegionRegistry(0)).by_name()}
     for method in methods:
-        name = re.sub("(?<=.)([A-Z])", r"_\1", method.name).lower()
-        assert (name in served) != (method.name in unsupported.UNSUPPORTED_METHODS), method.name
+        assert (_snake(method.name) in served) != (method.name in unsupported.UNSUPPORTED_METHODS), method.name
+
+
+def _snake(name: str) -> str:
+    return re.sub("(?<=.)([A-Z])", r"_\1", name).lower()
 
 
 def test_a_wrong_method_is_rejected_with_the_allowed_one(client: Client) -> None:

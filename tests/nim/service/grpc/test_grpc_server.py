@@ -215,12 +215,6 @@ def _request_output(**parameters: Any) -> pb.ModelInferRequest:
     return request
 
 
-def _shared_memory() -> pb.ModelInferRequest:
-    request = gelu([1], bytes(4))
-    request.inputs[0].parameters["shared_memory_region"].string_param = "mine"
-    return request
-
-
 def _sequence() -> pb.ModelInferRequest:
     request = gelu([1], bytes(4))
     request.parameters["sequence_id"].int64_param = 5
@@ -246,8 +240,6 @@ INVALID = {
     "both contents and raw_input_contents": _raw_and_contents(),
     "FP32) has fp64_contents; expected fp32_contents": _contents("FP32", fp64_contents=[1, 2]),
     "shape [2] has 2 elements, but fp32_contents has 1": _contents("FP32", fp32_contents=[1]),
-    "is in shared memory": _shared_memory(),
-    "output 'y' cannot be written to shared memory": _request_output(shared_memory_region="mine"),
     "invalid value for 'classification' parameter, expected >= 0": _request_output(classification=0),
     "invalid value type for 'classification' parameter, expected int64_param": _request_output(classification="3"),
     "unknown output 'nope'": _request_output(name="nope"),

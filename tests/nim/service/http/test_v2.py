@@ -54,8 +54,14 @@ def test_server_metadata_health_and_index(triton_client: triton.InferenceServerC
     assert not triton_client.is_model_ready("gelu", "4") and not triton_client.is_model_ready("unknown")
     metadata = triton_client.get_server_metadata()
     assert (metadata["name"], metadata["version"]) == ("shop", "1.2.3")
-    extensions = {"binary_tensor_data", "classification", "model_configuration", "statistics", "model_repository"}
-    assert extensions == set(metadata["extensions"])
+    assert set(metadata["extensions"]) == {
+        "binary_tensor_data",
+        "classification",
+        "model_configuration",
+        "model_repository",
+        "statistics",
+        "system_shared_memory",
+    }
     index = {each["name"]: each["state"] for each in triton_client.get_model_repository_index()}
     assert set(EXAMPLES) <= set(index) and set(index.values()) == {"READY"}
 

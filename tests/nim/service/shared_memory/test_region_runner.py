@@ -1,0 +1,131 @@
+"""Requests with tensors in regions, with a model in place of a module: when data are read and written, and limits."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from portalis.backend.interface.dtypes import DTYPES
+from portalis.backend.interface.interface import Interface, TensorSpec
+from portalis.nim.service.codec import OutputRequest, ParsedRequest
+from portalis.nim.service.codec.parsed_request import RegionInput, RegionSlice
+from portalis.nim.service.memory_budget import FREE_BYTES, MemoryBudget
+from portalis.nim.service.request_errors import RequestError
+from portalis.nim.service.served_model import ServedModel
+from portalis.nim.service.shared_memory import RegionRegistry, RegionRunner
+from portalis.nim.service.shared_memory.region_runner import INLINE_BYTES
+
+from .shared_objects import SharedObject, shared_object
+
+MAX_BYTES = 4 << 20
+X, Y = (TensorSpec(name, DTYPES["UINT8"], (-1,)) for name in "xy")
+
+
+class Echo(ServedModel):
+    """A model that returns `x` as `y`, after a function was called."""
+
+    def __init__(self, meanwhile: Callable[[], None]) -> None:
+        super().__init__("echo", "1", {})
+        self._meanwhile = meanwhile
+
+    @property
+    def interface(self) -> Interface:
+        raise AssertionError("no request is parsed")
+
+    async def run(self, request: ParsedRequest) -> dict[str, np.ndarray]:
+        self._meanwhile()
+        return {"y": request.inputs["x"]}
+
+    def statistics_document(self) -> dict[str, Any]:
+        return {}
+
+    def close(self) -> None:
+        pass
+
+    def _start(self) -> None:
+        pass
+
+
+@pytest.fixture
+def target() -> Iterator[SharedObject]:
+    with shared_object(2 * MAX_BYTES) as found:
+        yield found
+
+
+@pytest.fixture
+def budget() -> MemoryBudget:
+    return MemoryBudget(MAX_BYTES)
+
+
+@pytest.fixture
+def runner(target: SharedObject, budget: MemoryBudget) -> Iterator[RegionRunner]:
+    registry = RegionRegistry(2)
+    registry.register("r", target.key, 0, 2 * MAX_BYTES)
+    yield RegionRunner(registry, budget, MAX_BYTES)
+    registry.unregister("r")  # no request uses it any more
+    registry.close()
+
+
+def request(size: int, output_size: int) -> ParsedRequest:
+    x = RegionInput(X, (size,), RegionSlice("r", 0, size))
+    output = OutputRequest(Y, place=RegionSlice("r", MAX_BYTES, output_size))
+    return ParsedRequest(None, {}, [output], region_inputs={"x": x})
+
+
+def run(runner: RegionRunner, size: int, meanwhile: Callable[[], None] = lambda: None, output_size: int = 0) -> Any:
+    return asyncio.run(runner.run(Echo(meanwhile), request(size, output_size or size), asyncio.to_thread))
+
+
+@pytest.mark.parametrize("size", [1, INLINE_BYTES, INLINE_BYTES + 1, MAX_BYTES])
+def test_inputs_are_read_once_before_the_model_runs(runner: RegionRunner, target: SharedObject, size: int) -> None:
+    data = np.random.default_rng(0).bytes(size)
+    target.write(data)
+    outputs = run(runner, size, lambda: target.write(bytes(size)))
+    assert outputs["y"].tobytes() == data
+    assert target.read()[MAX_BYTES : MAX_BYTES + size] == data
+
+
+def test_an_output_that_does_not_fit_is_not_written(runner: RegionRunner, target: SharedObject) -> None:
+    target.write(b"x" * 8)
+    with pytest.raises(RequestError, match=r"output 'y' \(7 bytes\) should be at least 8 bytes") as caught:
+        run(runner, 8, output_size=7)
+    assert caught.value.status == 500 and target.read()[8:] == bytes(2 * MAX_BYTES - 8)
+
+
+def test_an_object_that_becomes_smaller_meanwhile_stays_so(runner: RegionRunner, target: SharedObject) -> None:
+    with pytest.raises(RequestError, match="has become smaller"):
+        run(runner, 8, lambda: target.resize(MAX_BYTES + 7))
+    assert target.path.stat().st_size == MAX_BYTES + 7
+    target.resize(7)
+    with pytest.raises(RequestError, match="has become smaller"):
+        run(runner, 8, lambda: pytest.fail("the model must not run"))
+
+
+def test_a_request_with_its_regions_is_limited(runner: RegionRunner) -> None:
+    with pytest.raises(RequestError) as caught:
+        run(runner, MAX_BYTES + 1, lambda: pytest.fail("the model must not run"), output_size=1)
+    assert caught.value.status == 413
+
+
+def test_copies_count_against_the_memory_budget(runner: RegionRunner, budget: MemoryBudget) -> None:
+    used = []
+    run(runner, MAX_BYTES, lambda: used.append(budget.used))
+    assert used == [MAX_BYTES - FREE_BYTES] and budget.used == 0
+    with budget.share() as other:
+        assert other.reserve(MAX_BYTES)
+        with pytest.raises(RequestError) as caught:
+            run(runner, MAX_BYTES, lambda: pytest.fail("the model must not run"))
+        assert caught.value.status == 503
+        run(runner, FREE_BYTES)
+
+
+def test_a_size_that_does_not_match_the_shape_is_rejected_before_it_is_read(runner: RegionRunner) -> None:
+    x = RegionInput(X, (3,), RegionSlice("r", 0, MAX_BYTES))
+    with pytest.raises(RequestError, match=r"expected 3 bytes of data for shape \[3\]"):
+        asyncio.run(
+            runner.run(Echo(pytest.fail), ParsedRequest(None, {}, [], region_inputs={"x": x}), asyncio.to_thread)
+        )
