@@ -92,7 +92,7 @@ BF16_CLASSES = json.dumps(
         "outputs": [{"name": "y", "parameters": {"classification": 1}}],
     }
 ).encode()
-BINARY = {"parameters": {"binary_data_output": True}}
+BINARY = {"binary_data_output": True}
 CASES: dict[str, Case] = {
     "raw": raw("FP32", ROW),
     "raw, no data": raw("FP32", b""),
@@ -114,10 +114,10 @@ CASES: dict[str, Case] = {
     "classes of large and small numbers": classes(3, data=[1e38, -0.0, 1e-9]),
     "an id": ("forms_FP32", document(id="7"), {}),
     "an empty id": ("forms_FP32", document(id=""), {}),
-    "all outputs raw": ("forms_FP32", document(**BINARY), {}),
-    "no outputs listed, raw": ("forms_FP32", document(outputs=[], **BINARY), {}),
-    "outputs listed, raw": ("forms_FP32", document(outputs=[{"name": "y"}], **BINARY), {}),
-    "no elements, raw": ("forms_FP32", document(data=[], shape=[1, 0], **BINARY), {}),
+    "all outputs raw": ("forms_FP32", document(parameters=BINARY), {}),
+    "no outputs listed, raw": ("forms_FP32", document(outputs=[], parameters=BINARY), {}),
+    "outputs listed, raw": ("forms_FP32", document(outputs=[{"name": "y"}], parameters=BINARY), {}),
+    "no elements, raw": ("forms_FP32", document(data=[], shape=[1, 0], parameters=BINARY), {}),
     **{f"content type {kind}": encoded(Content_Type=kind) for kind in ("application/octet-stream", "text/plain", "x")},
     **{f"encoding {name}": encoded(Content_Encoding=name) for name in ("gzip", "deflate", "identity")},
     **{f"accepted {name}": encoded(Accept_Encoding=name) for name in ACCEPTED},
