@@ -78,6 +78,8 @@ def ensembles() -> list[dict[str, Any]]:
             "diamond", "x", "y", one("half", y="t"), one("picky", y="u"), step("add", {"a": "t", "b": "u"}, {"y": "y"})
         ),
         ensemble("nested", "x", "y", one("half", y="t"), step("chain", {"x": "t", "w": "t"}, {"y": "y"})),
+        ensemble("inside", "x", "y", one("half", y="t"), step("add", {"a": "t", "b": "x"}, {"y": "y"})),
+        ensemble("counted", "x", "y", one("half", y="t"), step("inside", {"x": "t"}, {"y": "y"})),
         ensemble("failing", "x", "y", one("half", y="t"), one("picky", "t")),
         ensemble("around", "x", "y", step("failing", {"x": "x"}, {"y": "y"})),
         ensemble("strip", "x", "y", one("unbatched")),
