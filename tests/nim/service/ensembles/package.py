@@ -6,6 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from portalis.examples.catalog import EXAMPLES
 from portalis.spec import PackageSpec
 from portalis.spec.read import make_spec
 from tests.backend import guests
@@ -31,6 +32,8 @@ MODULES = {
     "strict": guests.echo(dims=(3,), batch=8),
     "sum": guests.wasm(guests.SUM, SUMMED),
     "picky": guests.dlpack(PICKY, inputs=X, outputs=Y, batch=8),
+    "wordpiece": EXAMPLES["wordpiece"].module.read_bytes(),
+    "numbers": guests.echo("INT64", (-1, -1)),
     "maybe": guests.dlpack(guests.ECHO_BODY, inputs=[*X, tensor("w", optional=True)], outputs=Y, batch=8),
 }
 
@@ -64,6 +67,13 @@ def ensembles() -> list[dict[str, Any]]:
     reshaped = ensemble("reshaped", "x", "y", one("strict"), dims=(3, 1))
     for side in ("inputs", "outputs"):
         reshaped[side][0]["reshape"] = [3]
+    outputs = {"input_ids": "ids", "attention_mask": "mask"}
+    tokens = ensemble(
+        "tokens", "text", "y mask", step("wordpiece", {"text": "text"}, outputs), one("numbers", "ids"), batch=0
+    )
+    tokens["inputs"][0]["data_type"] = "STRING"
+    for each in tokens["outputs"]:
+        each |= {"data_type": "INT64", "dims": [-1, -1]}
     fan = ensemble("fan", "x", "r s", one("half", y="r"), one("picky", y="s"))
     fan["outputs"][0]["label_filename"] = "labels.txt"
     optional = ensemble("optional", "x w", "y", step("maybe", {"x": "x", "w": "w"}, {"y": "y"}))
@@ -72,6 +82,7 @@ def ensembles() -> list[dict[str, Any]]:
     total["outputs"][0]["dims"] = [1]
     return [
         total,
+        tokens,
         ensemble("chain", "x w", "y", one("half", y="t"), step("add", {"a": "t", "b": "w"}, {"y": "y"})),
         fan,
         ensemble(
