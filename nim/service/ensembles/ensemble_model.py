@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -97,8 +97,19 @@ class EnsembleModel(ServedModel):
             if not model.ready:
                 raise unavailable(model.not_ready_reason())
         self._plan = bind_ensemble(self.settings, self._models)
-        self.labels = load_labels(self._folder, self.settings.labels, self._interface)
+        own_labels = load_labels(self._folder, self.settings.labels, self._interface)
+        self.labels = {**self._labels_of_steps(), **own_labels}
         self.loaded_at = int(time.time())
+
+    def _labels_of_steps(self) -> dict[str, Sequence[bytes]]:
+        """The labels of the models whose outputs are those of the ensemble, as in Triton."""
+        outputs = {tensor.name for tensor in self.settings.outputs}
+        return {
+            tensor: self._models[step.model_name].labels[name]
+            for step in self.settings.steps
+            for name, tensor in step.output_map.items()
+            if tensor in outputs and name in self._models[step.model_name].labels
+        }
 
     def _inner_inputs(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The arrays of a request in the shapes of the steps. Raises RequestError if they do not match the

@@ -62,6 +62,10 @@ def ensemble(
     }
 
 
+LABELED = "add"
+"""The module whose output has labels."""
+
+
 def ensembles() -> list[dict[str, Any]]:
     """The ensembles of the package."""
     reshaped = ensemble("reshaped", "x", "y", one("strict"), dims=(3, 1))
@@ -107,7 +111,11 @@ def package(folder: Path) -> PackageSpec:
     binaries = []
     for name, module in MODULES.items():
         (folder / f"{name}.wasm").write_bytes(module)
-        binaries.append({"path": f"{name}.wasm", "triton_config": {"model_name": name}})
+        config: dict[str, Any] = {"model_name": name}
+        if name == LABELED:
+            output = {"name": "y", "data_type": "FP32", "dims": [-1], "label_filename": "labels.txt"}
+            config["outputs"] = [output]
+        binaries.append({"path": f"{name}.wasm", "triton_config": config})
     data = {
         "package_name": "demo",
         "package_version": "1.2.3",

@@ -22,7 +22,7 @@ from tests.nim.service.serving import serving
 from tests.running import waiting
 from tests.running.waiting import PATIENCE_S
 
-from .package import MODULES, ensembles, package
+from .package import LABELED, MODULES, ensembles, package
 
 pytestmark = [pytest.mark.triton, pytest.mark.service]
 NAMES = [each["name"] for each in ensembles()]
@@ -63,7 +63,10 @@ def both(tmp_path_factory: pytest.TempPathFactory, wasm_backends: Path) -> Itera
     assert not served.skipped
     for name, path in served.label_files.items():
         (folder / name).symlink_to(path)
-    models = [{"name": name, "file": f"{name}.wasm"} for name in MODULES]
+    models = [
+        {"name": name, "file": f"{name}.wasm", "labels": {"y": "labels.txt"} if name == LABELED else {}}
+        for name in MODULES
+    ]
     with (
         serving(folder, models, ensembles=[each.model_dump() for each in served.settings]) as client,
         TritonServer(folder / "out" / "triton", backend_directory=wasm_backends, start_timeout_s=PATIENCE_S) as triton,
@@ -107,7 +110,7 @@ GOOD: dict[str, tuple[str, tuple[Any, ...], dict[str, Any]]] = {
     "without the optional input": ("optional", (row(1, 2),), {}),
     "with the optional input": ("optional", (row(1, 2), row(3, 4, name="w")), {}),
     "classes with labels": ("fan", (row(1, 2),), {"outputs": [{"name": "r", "parameters": {"classification": 2}}]}),
-    "classes": (
+    "classes with the labels of a step": (
         "chain",
         (row(1, 2), row(3, 4, name="w")),
         {"outputs": [{"name": "y", "parameters": {"classification": 1}}]},

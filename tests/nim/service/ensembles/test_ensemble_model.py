@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,16 @@ def test_a_scalar_is_a_vector_of_one_element_between_steps() -> None:
     outputs = run(started([scalar, vector], document), x=X.reshape(3, 1))
     assert scalar.requests[0].inputs["a"].shape == vector.requests[0].inputs["a"].shape == (3, 1)
     assert outputs["r"].shape == (3, 1) and np.shares_memory(outputs["r"], X)
+
+
+def test_classes_have_the_labels_of_the_step_unless_the_ensemble_has_its_own(tmp_path: Path) -> None:
+    (tmp_path / "labels.txt").write_text("own")
+    labeled, plain = FunctionModel("m", same), FunctionModel("n", same)
+    labeled.labels = {"y": [b"one"]}
+    document = ensemble("e", "x", "r s", step("m", "x", "r"), step("n", "x", "s"))
+    assert started([labeled, plain], document).labels == {"r": [b"one"]}
+    document["labels"] = {"r": "labels.txt"}
+    assert started([labeled, plain], document, tmp_path).labels == {"r": (b"own",)}
 
 
 def test_tensors_are_reshaped_for_the_steps_and_back() -> None:
