@@ -16,6 +16,8 @@ from .runtime_api import (
     WasmError,
 )
 
+MODEL_NAME = "<name of the model>"
+"""Stands for the model's name in a message until `RequestError.insert_model_name`."""
 INTERNAL = "InternalServerError"
 """The kind of an error that is a bug of the service or of the runtime."""
 _LOG = logging.getLogger(__name__)
@@ -36,6 +38,10 @@ class RequestError(Exception):
         self.kind = kind
         """A stable name: the JSON's ``type``, and a label of the metrics."""
         self.message = message
+
+    def insert_model_name(self, name: str) -> None:
+        """Complete a message in which `MODEL_NAME` stands for the name."""
+        self.message = self.message.replace(MODEL_NAME, name)
 
 
 def input_error(message: str) -> RequestError:

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from ..request_errors import input_error
+from ..request_errors import MODEL_NAME, RequestError, input_error
 from ..runtime_api import Interface, TensorSpec, object_array
 from .binary_data import Body
 from .parsed_request import OutputRequest, ParsedRequest
@@ -23,9 +23,9 @@ def parse_raw_request(interface: Interface, body: Body) -> ParsedRequest:
     Raises RequestError with status 400.
     """
     if len(interface.inputs) != 1:
-        raise input_error(
-            "Raw request must only have 1 input (found 1) to be deduced but got"
-            f" {len(interface.inputs)} inputs in the model configuration"
+        raise _fault(
+            f"Raw request must only have 1 input (found 1) to be deduced but got {len(interface.inputs)} inputs in"
+            f" '{MODEL_NAME}' model configuration"
         )
     spec = interface.inputs[0]
     outputs = [OutputRequest(output, binary=True) for output in interface.outputs]
@@ -35,7 +35,7 @@ def parse_raw_request(interface: Interface, body: Body) -> ParsedRequest:
 def _array(interface: Interface, spec: TensorSpec, body: Body) -> np.ndarray:
     variable = [axis for axis, size in enumerate(spec.dims) if size == -1]
     if len(variable) > 1:
-        raise input_error(
+        raise _fault(
             f"The shape of the raw input '{spec.name}' can not be deduced because there are more than one"
             f" variable-sized dimension; its shape is {list(spec.dims)}"
         )
@@ -43,11 +43,22 @@ def _array(interface: Interface, spec: TensorSpec, body: Body) -> np.ndarray:
     elements = math.prod(size for size in spec.dims if size != -1)
     if spec.dtype.name == "BYTES":
         if variable or elements != 1:
-            raise input_error(
+            raise _fault(
                 f"For BYTE datatype raw input '{spec.name}', the model must have input shape [1]; its shape is"
                 f" {list(spec.dims)}"
             )
         return object_array([bytes(body)], (*batch, *spec.dims))
     row_bytes = elements * spec.dtype.numpy.itemsize
     shape = [len(body) // row_bytes if size == -1 and row_bytes else max(size, 0) for size in spec.dims]
+    expected = math.prod(shape) * spec.dtype.numpy.itemsize
+    if len(body) != expected:
+        raise _fault(
+            f"input byte size mismatch for input 'raw_input' for model '{MODEL_NAME}'. Expected {expected}, got"
+            f" {len(body)}; the shape of input '{spec.name}' is {list(spec.dims)}"
+        )
     return from_raw(spec, [*batch, *shape], memoryview(body))
+
+
+def _fault(text: str) -> RequestError:
+    """The error with `text`, in the words of Triton, which names the request first."""
+    return input_error(f"[request id: <id_unknown>] {text}")

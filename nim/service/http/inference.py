@@ -91,6 +91,7 @@ class InferenceHandler:
             with metrics.active.track_inprogress():
                 return await self._answer(model, headers, body, receive, share, v2=v2)
         except RequestError as raised:
+            raised.insert_model_name(model.name)
             error = raised
             raise
         except asyncio.CancelledError:

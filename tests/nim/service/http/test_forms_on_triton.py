@@ -46,10 +46,14 @@ def echo(kind: str, dims: tuple[int, ...], batch: int = 0) -> tuple[bytes, str, 
     return guests.dlpack(body, inputs=[x], outputs=[y], batch=batch), "", {}
 
 
+TWO = guests.dlpack(guests.ECHO_BODY, inputs=[tensor("x"), tensor("z")], outputs=[tensor("y")])
 MODELS = {
     **{f"forms_{kind}": labeled(kind) for kind in KINDS},
     "forms_fixed": echo("FP32", (3,), batch=4),
     "forms_rank3": echo("INT64", (2, -1, 2)),
+    "forms_two": (TWO, "", {}),
+    "forms_open": echo("INT64", (-1, -1)),
+    "forms_texts": echo("BYTES", (2,)),
     "forms_text": echo("BYTES", (1,)),
     "forms_bf16": echo("BF16", (-1,), batch=2),
     "forms_scalar": echo("FP32", (), batch=4),
@@ -123,6 +127,11 @@ CASES: dict[str, Case] = {
     **{f"accepted {name}": encoded(Accept_Encoding=name) for name in ACCEPTED},
 }
 FAULTS: dict[str, Case] = {
+    "raw, part of an element": raw("FP32", ROW[:-1]),
+    "raw, too long": raw("fixed", 2 * ROW),
+    "raw, two inputs": raw("two", ROW),
+    "raw, two variable dimensions": raw("open", ROW),
+    "raw, several BYTES": raw("texts", b"hello"),
     "negative length": ("forms_FP32", ROW, {LENGTH: "-1"}),
     "length beyond the body": ("forms_FP32", ROW, {LENGTH: "13"}),
     "unknown encoding": encoded(Content_Encoding="br"),
