@@ -60,5 +60,5 @@ def _array(interface: Interface, spec: TensorSpec, body: Body) -> np.ndarray:
 
 
 def _fault(text: str) -> RequestError:
-    """The error with `text`, in the words of Triton, which names the request first."""
+    """The error with `text`, after the id of the request, as in Triton."""
     return input_error(f"[request id: <id_unknown>] {text}")
