@@ -1,4 +1,4 @@
-"""Features of Triton's HTTP and gRPC endpoints that this service lacks: each is refused with a reason instead of a bare
+"""Features of other servers' HTTP and gRPC endpoints that this service lacks: each is refused with a reason, not a bare
 404."""
 
 from __future__ import annotations
@@ -14,7 +14,12 @@ _CONTROL = "this service loads the models of its service.json at startup, and ne
 _TRACE = "this service does not support traces; its log and its metrics cover all requests"
 _LOGGING = "this service's log is configured at startup: NIM_LOG_LEVEL, or portalis run --log-level"
 _GENERATE = "this service does not support the generate extension; use /v2/models/{name}/infer"
+_KSERVE_V1 = (
+    "this service does not support the first version of KServe's protocol; use /v2/models/{name}/infer, or "
+    "/v1/models/{name}/infer"
+)
 _PATHS: Final = (
+    (re.compile("/v1/models/.+:(predict|explain)"), _KSERVE_V1),
     (re.compile("/v2/rdmasharedmemory(/.*)?"), _RDMA),
     (re.compile("/v2/repository/.+"), _CONTROL),
     (re.compile("/v2/(models/.+/)?trace/setting"), _TRACE),

@@ -39,6 +39,15 @@ def perf_analyzer() -> list[str]:
 
 
 @part()
+def kserve() -> Path:
+    """The Python interpreter of an environment with KServe's client."""
+    python = lookup.PARTS / "kserve" / "bin" / "python"
+    if not python.is_file():
+        raise Missing("KServe's client: `make parts` (as root on Debian)")
+    return python
+
+
+@part()
 def wasmedge() -> Path:
     """The path of WasmEdge, on PATH or in the root of a newer Debian."""
     on_path = shutil.which("wasmedge")
@@ -110,6 +119,15 @@ def python(version: str) -> Path:
     else:
         skip_or_fail(f"Python {version} on PATH or from pyenv")
     return Path(path)
+
+
+def triton_client_examples() -> Path:
+    """The directory of Triton's own client examples. They are always optional, as they are on GitHub alone:
+    PORTALIS_REQUIRE_PARTS does not apply."""
+    folder = lookup.PARTS / "triton-client-examples"
+    if not (folder / "simple_http_infer_client.py").is_file():
+        pytest.skip(f"{lookup.MISSING}Triton's client examples: `make parts` with access to github.com")
+    return folder
 
 
 def gpu() -> str:

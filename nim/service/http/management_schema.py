@@ -195,6 +195,18 @@ class V2Server(JsonObject):
     extensions: list[str]
 
 
+class V2Live(JsonObject):
+    """Liveness, in the Open Inference Protocol: KServe's client reads it, Triton's only the status."""
+
+    live: Literal[True] = True
+
+
+class V2Ready(JsonObject):
+    """Readiness, in the Open Inference Protocol."""
+
+    ready: Literal[True] = True
+
+
 class V2TensorMetadata(JsonObject):
     """An input or output; -1 in the shape means any size."""
 

@@ -17,7 +17,17 @@ from ..served_model import ServedModel
 from ..service import Service
 from ..triton_config import config_document, model_config
 from .body import read_body
-from .management_schema import V2_TAG, V2IndexRequest, V2Model, V2ModelState, V2Server, V2Statistics, v2_errors
+from .management_schema import (
+    V2_TAG,
+    V2IndexRequest,
+    V2Live,
+    V2Model,
+    V2ModelState,
+    V2Ready,
+    V2Server,
+    V2Statistics,
+    v2_errors,
+)
 
 MAX_INDEX_BYTES = 1 << 16  # the request contains a filter only
 _NOT_LOADED = v2_errors({400: "unknown model or version", 404: "unknown path", 503: "the model is not loaded"})
@@ -45,15 +55,16 @@ def _add_server(routes: APIRouter, service: Service) -> None:
         """The name and version of the service, and the extensions of the protocol that it supports."""
         return V2Server(name=settings.name, version=settings.version, extensions=HTTP_EXTENSIONS)
 
-    @routes.get("/health/live", response_class=Response)
-    async def server_live() -> Response:
+    @routes.get("/health/live")
+    async def server_live() -> V2Live:
         """Liveness: succeeds while the process responds."""
-        return Response()
+        return V2Live()
 
-    @routes.get("/health/ready", response_class=Response, responses=_NOT_READY)
-    async def server_ready() -> Response:
+    @routes.get("/health/ready", responses=_NOT_READY)
+    async def server_ready() -> V2Ready:
         """Readiness: succeeds when every model is loaded and has served a first request, until the service stops."""
-        return _ready_response(service.not_ready_reason())
+        _check_ready(service.not_ready_reason())
+        return V2Ready()
 
     @routes.get("/models/stats")
     async def all_statistics() -> V2Statistics:
@@ -97,7 +108,8 @@ def _add_model(routes: APIRouter, service: Service, path: str) -> None:
 
     async def ready(request: Request) -> Response:
         """Readiness of a model: succeeds when it is loaded and has served a first request."""
-        return _ready_response(find(request).not_ready_reason())
+        _check_ready(find(request).not_ready_reason())
+        return Response()
 
     async def config(request: Request) -> dict[str, Any]:
         """The configuration of a model, in the JSON form of Triton's ``ModelConfig``."""
@@ -129,10 +141,9 @@ def _path_parameter(name: str) -> dict[str, Any]:
     return {"name": name, "in": "path", "required": True, "schema": {"type": "string", "title": name.title()}}
 
 
-def _ready_response(not_ready_reason: str) -> Response:
+def _check_ready(not_ready_reason: str) -> None:
     if not_ready_reason:
         raise unavailable(f"not ready: {not_ready_reason}")
-    return Response()
 
 
 def _model_state(model: ServedModel) -> V2ModelState:

@@ -375,3 +375,15 @@ def test_any_json_for_any_key_never_breaks_the_service(client: Client, data: st.
     assert status in (200, 400), response
     assert json.loads(response)
     assert client.get("/v2/health/live")[0] == 200
+
+
+@pytest.mark.service
+def test_health_has_the_body_of_the_protocol(client: Client) -> None:
+    assert client.get("/v2/health/live") == (200, {"live": True})
+
+
+@pytest.mark.parametrize("verb", ["predict", "explain"])
+@pytest.mark.service
+def test_the_first_version_of_kserves_protocol_is_refused(client: Client, verb: str) -> None:
+    status, document = client.send(f"/v1/models/gelu:{verb}", b'{"instances": [[1.0]]}')
+    assert status == 501 and "/v2/models/{name}/infer" in document["error"]["message"]
