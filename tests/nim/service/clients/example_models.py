@@ -19,12 +19,12 @@ SMALL_CLASSES: Final = ("zero", "one", "two", "three")
 @dataclass(frozen=True)
 class ExampleModel:
     """A model: its module, its scheduler and tensors in `config`, the text of a config.pbtxt, and the same for the
-    service in `settings`. `labels` are those of its output."""
+    service in `settings`. `labels` are those of its outputs."""
 
     module: bytes
     config: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
-    labels: tuple[str, ...] = ()
+    labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def _image(name: str, form: str, dims: str, output: str, classes: int) -> str:
@@ -71,12 +71,12 @@ def image_models() -> dict[str, ExampleModel]:
         "inception_graphdef": ExampleModel(
             guests.classifier("input", large, output, len(CLASSES)),
             _image("input", "NHWC", "299, 299, 3", output, len(CLASSES)),
-            labels=CLASSES,
+            labels={output: CLASSES},
         ),
         "small_chw": ExampleModel(
             guests.classifier("data", small, "scores", len(SMALL_CLASSES)),
             _image("data", "NCHW", "3, 8, 8", "scores", len(SMALL_CLASSES)),
-            labels=SMALL_CLASSES,
+            labels={"scores": SMALL_CLASSES},
         ),
         "preprocess_inception": ExampleModel(guests.picture(large)),
     }
@@ -107,6 +107,27 @@ ensemble_scheduling {{
 """
 
 
+ENSEMBLE_SETTINGS: Final = {
+    "name": ENSEMBLE,
+    "max_batch_size": BATCH,
+    "inputs": [{"name": "INPUT", "data_type": "STRING", "dims": [1]}],
+    "outputs": [{"name": "CLASSIFICATION", "data_type": "FP32", "dims": [1001]}],
+    "labels": {"CLASSIFICATION": f"{ENSEMBLE}-CLASSIFICATION.txt"},
+    "steps": [
+        {
+            "model_name": "preprocess_inception",
+            "input_map": {"INPUT": "INPUT"},
+            "output_map": {"PIXELS": "pixels"},
+        },
+        {
+            "model_name": "inception_graphdef",
+            "input_map": {"input": "pixels"},
+            "output_map": {"InceptionV3/Predictions/Softmax": "CLASSIFICATION"},
+        },
+    ],
+}
+
+
 def all_models() -> dict[str, ExampleModel]:
     """All models of modules, by name."""
     return {**simple_models(), **image_models(), **sequence_models()}
@@ -117,23 +138,26 @@ def write_repository(repository: Path, chosen: Mapping[str, ExampleModel], *, en
     for name, model in chosen.items():
         config = f"{models.BARE}max_batch_size: {BATCH}\n{model.config}"
         models.write(repository, name, model.module, config)
-        _write_labels(repository / name, model.labels)
+        for labels in model.labels.values():
+            _write_labels(repository / name / "labels.txt", labels)
     if ensemble:
         (repository / ENSEMBLE / "1").mkdir(parents=True)
         (repository / ENSEMBLE / "config.pbtxt").write_text(ENSEMBLE_CONFIG)
-        _write_labels(repository / ENSEMBLE, CLASSES)
+        _write_labels(repository / ENSEMBLE / "labels.txt", CLASSES)
 
 
-def _write_labels(folder: Path, labels: Iterable[str]) -> None:
-    text = "".join(f"{label}\n" for label in labels)
-    if text:
-        (folder / "labels.txt").write_text(text)
+def _write_labels(file: Path, labels: Iterable[str]) -> None:
+    file.write_text("".join(f"{label}\n" for label in labels))
 
 
 def write_service(folder: Path, chosen: Mapping[str, ExampleModel]) -> list[dict[str, Any]]:
-    """Write the modules; returns the models for ``service.json``."""
+    """Write the modules and label files, also those of the ensemble; returns the models for ``service.json``."""
     entries = []
     for name, model in chosen.items():
         (folder / f"{name}.wasm").write_bytes(model.module)
-        entries.append({"name": name, "file": f"{name}.wasm", **model.settings})
+        files = {output: f"{name}-{output.replace('/', '-')}.txt" for output in model.labels}
+        for output, labels in model.labels.items():
+            _write_labels(folder / files[output], labels)
+        entries.append({"name": name, "file": f"{name}.wasm", "labels": files, **model.settings})
+    _write_labels(folder / f"{ENSEMBLE}-CLASSIFICATION.txt", CLASSES)
     return entries

@@ -144,6 +144,7 @@ def classify_with_messages(
         metadata = stub.ModelMetadata(pb.ModelMetadataRequest(name=model), timeout=PATIENCE_S)
         config = stub.ModelConfig(pb.ModelConfigRequest(name=model), timeout=PATIENCE_S).config
         form = config.input[0].format
+        assert form in (ModelInput.FORMAT_NHWC, ModelInput.FORMAT_NCHW)
         dims = tuple(metadata.inputs[0].shape[1:])
         arrays = [preprocess(file, form, dims, scaling)[np.newaxis] for file in sorted(target.images.iterdir())]
         requests = [_message(model, metadata, array, count) for array in arrays]

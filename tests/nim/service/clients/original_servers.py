@@ -12,7 +12,7 @@ from typing import Final
 from portalis.tritonserver import TritonServer, create_backend_directory
 from tests.nim.service.serving import serving
 
-from .example_models import ExampleModel, all_models, simple_models, write_repository, write_service
+from .example_models import ENSEMBLE_SETTINGS, ExampleModel, all_models, simple_models, write_repository, write_service
 from .image_runs import write_images
 from .runs import Run
 from .target import Target
@@ -52,7 +52,10 @@ def service_target() -> Iterator[Callable[[Run], Target]]:
         def start(name: str, models: Mapping[str, ExampleModel], ensemble: bool) -> Target:
             modules = Path(folder) / name
             modules.mkdir()
-            client = stack.enter_context(serving(modules, write_service(modules, models), name="triton"))
+            ensembles = [ENSEMBLE_SETTINGS] if ensemble else []
+            client = stack.enter_context(
+                serving(modules, write_service(modules, models), name="triton", ensembles=ensembles)
+            )
             client.wait_loaded()
             return Target(f"127.0.0.1:{client.port}", f"127.0.0.1:{client.grpc_port}", images(Path(folder)))
 

@@ -13,10 +13,8 @@ RUNS = tuple(all_runs())
 # runs that need a feature in work, and the feature
 PENDING = {
     "control": ("model_control",),
-    "ensemble": ("ensemble_image_client",),
     "seq": ("sequence",),
-    "shm": ("shm", "reuse_infer_objects"),
-    "forms": ("image_client", "grpc_client"),
+    "forms": ("image_client_i", "image_client_m"),
     "compare": ("http_infer_client", "http_aio_infer_client", "explicit_int", "health_metadata"),
 }
 
@@ -28,7 +26,7 @@ def _cases() -> Iterator[object]:
         marks = [
             pytest.mark.xfail(reason=f"to do: {owner}", strict=False)
             for owner, names in PENDING.items()
-            if any(name in run.name for name in names)
+            if any(name in run.name for name in names) and not run.name.startswith("ensemble")
         ]
         yield pytest.param(run, id=run.name, marks=marks)
 

@@ -105,7 +105,6 @@ def test_compression_both_ways(client: AnyClient, algorithm: str) -> None:
     check_results(*operands(), client.infer(MODEL, arrays(), **options))
 
 
-@pytest.mark.xfail(reason="to do: forms", strict=False)
 @pytest.mark.service
 def test_classification(client: AnyClient) -> None:
     image = np.arange(2 * 3 * 8 * 8, dtype=np.float32).reshape(2, 3, 8, 8)
@@ -167,7 +166,6 @@ def test_errors_are_those_of_triton(client: AnyClient) -> None:
     assert "Request for unknown model: 'simple' version 3 is not found" in failed.message()
 
 
-@pytest.mark.xfail(reason="to do: shm", strict=False)
 @pytest.mark.service
 def test_shared_memory_calls(client: AnyClient) -> None:
     for kind in ("system", "cuda"):
@@ -177,8 +175,8 @@ def test_shared_memory_calls(client: AnyClient) -> None:
         client.call(f"unregister_{kind}_shared_memory", "unknown")
     failed = error(client, "register_system_shared_memory", "missing", "/portalis_no_such_region", 64)
     assert "/portalis_no_such_region" in failed.message()
-    failed = error(client, "register_cuda_shared_memory", "region", b"handle", 0, 64)
-    assert "failed to register CUDA shared memory region 'region'" in failed.message()
+    failed = error(client, "register_cuda_shared_memory", "region", b"aGFuZGxl", 0, 64)
+    assert "failed to register CUDA shared memory region: 'region'" in failed.message()
 
 
 @pytest.mark.xfail(reason="to do: compare", strict=False)
