@@ -19,7 +19,7 @@ from ..served_model import ServedModel
 from .region import Region
 from .region_registry import RegionRegistry
 
-INLINE_BYTES = 1 << 18
+INLINE_BYTES = 1 << 20
 """Up to this size, tensors are copied on the event loop: switching to a thread takes longer."""
 Regions = Mapping[str, Region]
 InThread = Callable[..., Awaitable[Any]]
