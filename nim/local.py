@@ -15,7 +15,7 @@ from ..errors import UsageError
 from ..inspection import inspect_module
 from ..naming import service_problem
 from .ensembles_of_spec import ensembles_of_spec
-from .model_labels import with_labels
+from .model_labels import is_image, with_labels
 from .service.settings import LicenseSettings, ModelSettings, ServiceSettings, describe_settings_error
 
 if TYPE_CHECKING:
@@ -142,7 +142,8 @@ def _warnings(spec: PackageSpec, file: Path, skipped: Mapping[str, str]) -> Iter
     keys = {key for config in configs if config is not None for key in config.model_fields_set} & _TRITON_KEYS
     if keys:
         labels = any(output.label_filename for config in configs if config is not None for output in config.outputs)
-        used = "; the label files of outputs are used" * labels
+        formats = any(is_image(each) for config in configs if config is not None for each in config.inputs)
+        used = "; the label files of outputs are used" * labels + "; the formats of images are used" * formats
         names = ", triton_config.".join(sorted(keys))
         yield f"not used: triton_config.{names} of {file}, because only Triton uses it{used}"
     runtime = spec.container_config.wasm_runtime.value

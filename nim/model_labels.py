@@ -1,4 +1,5 @@
-"""The label files of a spec's models: the labels of classes, which the service and its images need next to a module."""
+"""Label files and formats of images in the Triton configuration of a spec's models, as settings of the service. Images
+contain the label files next to the modules."""
 
 from __future__ import annotations
 
@@ -10,17 +11,24 @@ from .service.settings import ModelSettings
 
 if TYPE_CHECKING:
     from ..spec import PackageSpec
-    from ..spec.model_tensors import ModelOutput
+    from ..spec.model_tensors import ModelInput, ModelOutput
     from ..spec.package_spec import WasmBinaryPath
 
 
 def with_labels(
     model: ModelSettings, spec: PackageSpec, binary: WasmBinaryPath
 ) -> tuple[ModelSettings, dict[str, Path]]:
-    """`model` with the label files that the Triton configuration of its module declares, and the files by their names
-    in the directory of the modules."""
-    names, files = label_files(model.name, spec.triton_for(binary).outputs)
-    return model.model_copy(update={"labels": names}), files
+    """`model` with the label files and the formats of images that the Triton configuration of its module declares, and
+    the files by their names in the directory of the modules."""
+    config = spec.triton_for(binary)
+    names, files = label_files(model.name, config.outputs)
+    formats = {each.name: str(each.format) for each in config.inputs if is_image(each)}
+    return model.model_copy(update={"labels": names, "formats": formats}), files
+
+
+def is_image(tensor: ModelInput) -> bool:
+    """Whether the format of an input is that of an image."""
+    return tensor.format is not None and tensor.format.value != "Linear"
 
 
 def label_files(model: str, outputs: Iterable[ModelOutput]) -> tuple[dict[str, str], dict[str, Path]]:

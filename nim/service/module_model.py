@@ -13,6 +13,7 @@ import numpy as np
 
 from .codec import ParsedRequest, parse_inputs
 from .codec.scalars import ScalarTensors
+from .image_formats import add_formats, check_formats
 from .label_files import load_labels
 from .runtime_api import SERVICE_NAMES, GuestStatus, Interface, Limits, Program, SettingsError
 from .scheduling import Outputs, Scheduler, SchedulerMetrics
@@ -94,6 +95,7 @@ class ModuleModel(ServedModel):
         """Complete `config` with the backend, dynamic batching, the settings of the runtime, and the module's file."""
         settings, optimization = self.settings, config.optimization
         config.backend = BACKEND
+        add_formats(settings.formats, config)
         # the defaults of Triton
         optimization.input_pinned_memory.enable = optimization.output_pinned_memory.enable = True
         config.instance_group.add(name=self.name, kind="KIND_CPU", count=1)
@@ -135,6 +137,7 @@ class ModuleModel(ServedModel):
             from .external import load_program
 
             self._program = load_program(self.path, settings.wasm_runtime, settings.wasm_runtime_command, **options)
+        check_formats(settings.formats, self._program.interface)
         self.labels = load_labels(self._folder, settings.labels, self._program.interface)
         self._scalars = ScalarTensors(self._program.interface)
         self.loaded_at = int(time.time())

@@ -46,6 +46,8 @@ class ModelSettings(SettingsTable):
     labels: dict[str, FileName] = {}  # noqa: RUF012
     """Label files by output, in the directory of ``service.json``: line i is the label of class i, for clients that
     request classes."""
+    formats: dict[str, Literal["NHWC", "NCHW"]] = {}  # noqa: RUF012
+    """The order of the dimensions of image inputs, by input: what the configuration reports to clients of images."""
     warm_up: tuple[dict[str, Any], ...] = ()
     """The inputs of the first request, as in the API. By default, zeros of the smallest shape are sent."""
 

@@ -34,6 +34,20 @@ path = "plain.wasm"
 ADD = '(module (func (export "add") (param f32 f32) (result f32) (f32.add (local.get 0) (local.get 1))))'
 
 
+IMAGE = """
+[[wasm_binaries.triton_config.inputs]]
+name = "x"
+data_type = "FP32"
+dims = [3, 2, 2]
+format = "NCHW"
+[[wasm_binaries.triton_config.inputs]]
+name = "mask"
+data_type = "FP32"
+dims = [4]
+format = "Linear"
+"""
+
+
 @pytest.fixture
 def spec(tmp_path: Path) -> Path:
     for name in ("add", "plain"):
@@ -73,3 +87,11 @@ def test_a_label_file_that_does_not_exist_is_an_error_of_the_spec(spec: Path) ->
     (spec.parent / "names" / "odd name.txt").unlink()
     with pytest.raises((InputProblems, FileNotFoundError)), served_folder([spec], None, {}):
         pass
+
+
+def test_the_formats_of_images_of_a_spec_are_settings_of_the_model(spec: Path) -> None:
+    spec.write_text(SPEC.split('[[wasm_binaries]]\npath = "plain.wasm"', maxsplit=1)[0] + IMAGE)
+    package = read_spec(spec)
+    binary = package.wasm_binaries[0]
+    model, _ = with_labels(ModelSettings(name="add", file="add.wasm"), package, binary)
+    assert model.formats == {"x": "NCHW"}

@@ -28,6 +28,10 @@ input { name: "x" data_type: TYPE_FP32 dims: [-1] }
 output { name: "y" data_type: TYPE_FP32 dims: [-1] label_filename: "labels.txt" }
 """
 LABELED_INTERFACE = {"inputs": [tensor("x")], "outputs": [tensor("y")], "max_batch_size": 8}
+IMAGE = """max_batch_size: 64
+input { name: "x" data_type: TYPE_FP32 format: FORMAT_NCHW dims: [3, 2, 2] }
+output { name: "y" data_type: TYPE_FP32 dims: [3, 2, 2] }
+"""
 OPTIONAL = guests.dlpack(
     models.OPTIONAL,
     inputs=[tensor("x", dims=(1,)), tensor("b", dims=(1,), optional=True)],
@@ -42,6 +46,7 @@ MODULES: dict[str, tuple[bytes, str, dict[str, Any]]] = {
         LABELED,
         {"interface": LABELED_INTERFACE, "labels": {"y": "labels.txt"}},
     ),
+    "image": (guests.echo(dims=(3, 2, 2), batch=64), IMAGE, {"formats": {"x": "NCHW"}}),
     "optional": (OPTIONAL, "", {}),
     "scalar": (SCALAR, "", {}),
     "bytes": (BYTES, "", {}),

@@ -71,11 +71,13 @@ def image_models() -> dict[str, ExampleModel]:
         "inception_graphdef": ExampleModel(
             guests.classifier("input", large, output, len(CLASSES)),
             _image("input", "NHWC", "299, 299, 3", output, len(CLASSES)),
+            {"formats": {"input": "NHWC"}},
             labels={output: CLASSES},
         ),
         "small_chw": ExampleModel(
             guests.classifier("data", small, "scores", len(SMALL_CLASSES)),
             _image("data", "NCHW", "3, 8, 8", "scores", len(SMALL_CLASSES)),
+            {"formats": {"data": "NCHW"}},
             labels={"scores": SMALL_CLASSES},
         ),
         "preprocess_inception": ExampleModel(guests.picture(large)),

@@ -14,7 +14,6 @@ RUNS = tuple(all_runs())
 PENDING = {
     "control": ("model_control",),
     "seq": ("sequence",),
-    "forms": ("image_client_i", "image_client_m"),
     "compare": ("http_infer_client", "http_aio_infer_client", "explicit_int", "health_metadata"),
 }
 
@@ -26,7 +25,7 @@ def _cases() -> Iterator[object]:
         marks = [
             pytest.mark.xfail(reason=f"to do: {owner}", strict=False)
             for owner, names in PENDING.items()
-            if any(name in run.name for name in names) and not run.name.startswith("ensemble")
+            if any(name in run.name for name in names)
         ]
         yield pytest.param(run, id=run.name, marks=marks)
 
