@@ -2,32 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
 
 import pytest
 
-from .runs import NO_PROGRAM, Run, all_runs
+from tests.parts import ROOT
+
+from .runs import NO_PROGRAM, Run, all_runs, pending, service_runs
 from .target import Target
 
 RUNS = tuple(all_runs())
-# runs that need a feature in work, and the feature
-PENDING = {
-    "control": ("model_control",),
-    "seq": ("sequence",),
-    "compare": ("http_infer_client", "http_aio_infer_client", "explicit_int", "health_metadata"),
-}
-
-
-def _cases() -> Iterator[object]:
-    for run in RUNS:
-        if run.unsupported:
-            continue
-        marks = [
-            pytest.mark.xfail(reason=f"to do: {owner}", strict=False)
-            for owner, names in PENDING.items()
-            if any(name in run.name for name in names)
-        ]
-        yield pytest.param(run, id=run.name, marks=marks)
 
 
 def test_names_of_runs_are_unique() -> None:
@@ -39,7 +23,16 @@ def test_only_runs_without_a_program_are_unsupported() -> None:
     assert all(not run.unsupported for run in RUNS if run.program is not None)
 
 
-@pytest.mark.parametrize("run", list(_cases()))
+def test_the_documentation_lists_the_examples_that_fail() -> None:
+    section = (ROOT / "docs" / "service.md").read_text(encoding="utf-8").split("\n## Clients\n")[1].split("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("| `")]
+    documented = {example for row in rows for example in re.findall(r"`(\w+)`", row.split("|")[1])}
+    assert documented == {run.example for run in RUNS if run.unsupported or pending(run)}
+    for reason in NO_PROGRAM:
+        assert any(reason in row for row in rows), reason
+
+
+@pytest.mark.parametrize("run", list(service_runs()))
 @pytest.mark.service
 def test_the_service_serves_what_an_example_needs(service_target: Target, run: Run) -> None:
     assert run.program is not None

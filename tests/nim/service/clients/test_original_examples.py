@@ -10,7 +10,7 @@ from tests import parts
 
 from .original_examples import run_original
 from .original_servers import service_target
-from .runs import Run, all_runs
+from .runs import Run, service_runs
 from .target import Target
 
 
@@ -20,7 +20,7 @@ def find() -> Iterator[Callable[[Run], Target]]:
         yield find
 
 
-@pytest.mark.parametrize("run", [pytest.param(run, id=run.name) for run in all_runs() if not run.unsupported])
+@pytest.mark.parametrize("run", list(service_runs()))
 @pytest.mark.service
 def test_an_example_passes(find: Callable[[Run], Target], run: Run) -> None:
     folder = parts.triton_client_examples()
