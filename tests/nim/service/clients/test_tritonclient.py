@@ -151,7 +151,7 @@ def test_the_fields_of_an_error(client: AnyClient) -> None:
     assert (failed.debug_details() is None) == client.is_http
 
 
-@pytest.mark.xfail(reason="to do: compare", strict=False)
+@pytest.mark.xfail(reason="to do: compare", strict=True)
 @pytest.mark.service
 def test_errors_are_those_of_triton(client: AnyClient) -> None:
     inputs = client.inputs(arrays())
@@ -179,7 +179,7 @@ def test_shared_memory_calls(client: AnyClient) -> None:
     assert "failed to register CUDA shared memory region: 'region'" in failed.message()
 
 
-@pytest.mark.xfail(reason="to do: compare", strict=False)
+@pytest.mark.xfail(reason="to do: compare", strict=True)
 @pytest.mark.service
 def test_settings_of_the_log_and_of_traces_can_be_read(client: AnyClient) -> None:
     assert "log_info" in str(client.document("get_log_settings"))
