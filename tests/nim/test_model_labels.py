@@ -95,3 +95,11 @@ def test_the_formats_of_images_of_a_spec_are_settings_of_the_model(spec: Path) -
     binary = package.wasm_binaries[0]
     model, _ = with_labels(ModelSettings(name="add", file="add.wasm"), package, binary)
     assert model.formats == {"x": "NCHW"}
+
+
+def test_portalis_run_reports_the_formats_of_images_as_used(spec: Path) -> None:
+    spec.write_text(SPEC + IMAGE.replace('"x"', '"p0"').replace('"mask"', '"p1"'))
+    with served_folder([spec], None, {}) as served:
+        formats = {model.name: model.formats for model in served.settings.models}
+    assert formats == {"add": {}, "plain": {"p0": "NCHW"}}
+    assert any("the formats of images are used" in each for each in served.warnings), served.warnings
