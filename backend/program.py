@@ -204,6 +204,13 @@ class Program:
         pieces = single_pieces(self._checker.check(request))
         return dict(zip(self._outputs, self._call(pieces, self._timeout(timeout_s), borrow)))
 
+    def reset(self) -> None:
+        """Free the idle instances, and with them the state that isolation ``instance`` keeps.
+
+        The next call starts a new instance. No other thread may call the program meanwhile.
+        """
+        self._runner.close()
+
     def close(self) -> None:
         """Free the idle instances and end the threads. Returned arrays stay valid."""
         self._runner.close()

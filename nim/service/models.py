@@ -13,8 +13,9 @@ from .ensembles import EnsembleModel
 from .memory_budget import MemoryBudget
 from .module_model import ModuleModel, SchedulerOptions
 from .request_errors import RequestError, not_found
+from .sequence_model import SequenceModel
 from .served_model import ServedModel
-from .settings import ServiceSettings
+from .settings import ModelSettings, ServiceSettings
 
 
 def available_cpus() -> int:
@@ -22,6 +23,11 @@ def available_cpus() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def _model(settings: ModelSettings, folder: Path, options: SchedulerOptions) -> ModuleModel:
+    kind = ModuleModel if settings.sequence_batching is None else SequenceModel
+    return kind(settings, folder, options)
 
 
 def _start_each(queue: SimpleQueue[ServedModel]) -> None:
@@ -40,7 +46,7 @@ class ServedModels(Mapping[str, ServedModel]):
     def __init__(
         self, settings: ServiceSettings, folder: Path, options: SchedulerOptions, budget: MemoryBudget
     ) -> None:
-        models: dict[str, ServedModel] = {each.name: ModuleModel(each, folder, options) for each in settings.models}
+        models: dict[str, ServedModel] = {each.name: _model(each, folder, options) for each in settings.models}
         # ensembles follow the models of their steps, for which they wait in `start`
         for each in nested_order(settings.ensembles):
             models[each.name] = EnsembleModel(each, models, folder, budget, settings.max_response_bytes)

@@ -99,32 +99,43 @@ class ModuleModel(ServedModel):
         # the defaults of Triton
         optimization.input_pinned_memory.enable = optimization.output_pinned_memory.enable = True
         config.instance_group.add(name=self.name, kind="KIND_CPU", count=1)
+        self._add_scheduling(config)
+        if settings.file != DEFAULT_FILE:
+            config.default_model_filename = settings.file
+        for name, value in _parameters(settings).items():
+            config.parameters[f"wasm.{name}"].string_value = value
+
+    def _add_scheduling(self, config: Any) -> None:
         if config.max_batch_size and self.program.isolation.value != "request":
             batching = config.dynamic_batching
             batching.preferred_batch_size.append(config.max_batch_size)
             policy = batching.default_queue_policy
             policy.allow_timeout_override, policy.max_queue_size = True, self._options.max_queued
-        if settings.file != DEFAULT_FILE:
-            config.default_model_filename = settings.file
-        for name, value in _parameters(settings).items():
-            config.parameters[f"wasm.{name}"].string_value = value
 
     def _start(self) -> None:
         self._load()
         try:
             self._warm_up(self.program)
         finally:
-            self._scheduler = self._create_scheduler(self.program)
+            self._start_scheduling()
 
     def _load(self) -> None:
+        content = self.path.read_bytes()
+        self.sha256, self.size = hashlib.sha256(content).hexdigest(), len(content)
+        self._program = self._load_program()
+        check_formats(self.settings.formats, self._program.interface)
+        self.labels = load_labels(self._folder, self.settings.labels, self._program.interface)
+        self._scalars = ScalarTensors(self._program.interface)
+        self.loaded_at = int(time.time())
+        _LOG.debug("model '%s' is loaded", self.name)
+
+    def _load_program(self) -> Program:
         settings = self.settings
         try:
             limits = Limits(**settings.limits)  # type: ignore[arg-type]
         except TypeError:
             known = ", ".join(Limits.__dataclass_fields__)
             raise SettingsError(f"limits has an unknown key; the limits are {known}") from None
-        content = self.path.read_bytes()
-        self.sha256, self.size = hashlib.sha256(content).hexdigest(), len(content)
         options: dict[str, Any] = {
             "interface": settings.interface,
             "limits": limits,
@@ -132,21 +143,15 @@ class ModuleModel(ServedModel):
             "setting_names": SERVICE_NAMES,
         }
         if settings.wasm_runtime == "Wasmtime":
-            self._program = Program.load(self.path, isolation=settings.isolation, on_output=self._log, **options)
-        else:
-            from .external import load_program
+            return Program.load(self.path, isolation=settings.isolation, on_output=self._log, **options)
+        from .external import load_program
 
-            self._program = load_program(self.path, settings.wasm_runtime, settings.wasm_runtime_command, **options)
-        check_formats(settings.formats, self._program.interface)
-        self.labels = load_labels(self._folder, settings.labels, self._program.interface)
-        self._scalars = ScalarTensors(self._program.interface)
-        self.loaded_at = int(time.time())
-        _LOG.debug("model '%s' is loaded", self.name)
+        return load_program(self.path, settings.wasm_runtime, settings.wasm_runtime_command, **options)
 
-    def _create_scheduler(self, program: Program) -> Scheduler:
+    def _start_scheduling(self) -> None:
         options = self._options
-        return Scheduler(
-            program,
+        self._scheduler = Scheduler(
+            self.program,
             name=self.name,
             max_queued=options.max_queued,
             workers=options.workers,
@@ -154,15 +159,19 @@ class ModuleModel(ServedModel):
         )
 
     def _warm_up(self, program: Program) -> None:
-        declared, interface = self.settings.warm_up, program.interface
+        declared, interface = self.settings.warm_up, self.interface
         inputs = parse_inputs(interface, {"inputs": list(declared)}) if declared else smallest_inputs(interface)
         try:
-            program.run(self._scalars.module_inputs(inputs))
+            program.run(self._warm_up_inputs(inputs))
         except GuestStatus as status:
             if declared:
                 raise
             # zeros are not valid inputs of every model: its own error is an answer
             _LOG.info("model '%s' answered its first request with: %s", self.name, status)
+
+    def _warm_up_inputs(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The arrays that the module receives for `inputs` of the first request."""
+        return self._scalars.module_inputs(inputs)
 
     def _log(self, stream: str, line: str) -> None:
         _LOG.info("model '%s' %s: %s", self.name, stream, line)

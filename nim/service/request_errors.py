@@ -75,6 +75,12 @@ def not_supported(message: str) -> RequestError:
     return RequestError(501, "NotImplementedError", message)
 
 
+def queue_full(model: str, waiting: int) -> RequestError:
+    """The maximum number of requests, `waiting`, waits for `model`."""
+    text = f"model '{model}' has {waiting} waiting requests, its limit; retry later"
+    return RequestError(429, "TooManyRequestsError", text)
+
+
 def unavailable(message: str) -> RequestError:
     """The service cannot handle the request now; a later attempt can succeed."""
     return RequestError(503, "ServiceUnavailableError", message)

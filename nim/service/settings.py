@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError, model_validator
 from .ensemble_checks import ensemble_problems
 from .ensemble_settings import EnsembleSettings
 from .ports import GRPC_PORT, MAX_PORT, METRICS_PORT, SERVICE_PORT, VARIABLES, all_ports
+from .sequence_settings import SequenceSettings
 from .settings_table import FileName, Name, SettingsTable
 
 MIB = 1 << 20
@@ -50,6 +51,19 @@ class ModelSettings(SettingsTable):
     """The order of the dimensions of image inputs, by input: what the configuration reports to clients of images."""
     warm_up: tuple[dict[str, Any], ...] = ()
     """The inputs of the first request, as in the API. By default, zeros of the smallest shape are sent."""
+    sequence_batching: SequenceSettings | None = None
+    """Makes the model stateful: each request belongs to a sequence."""
+    max_sequences: int = Field(default=0, ge=0, le=1024)
+    """Maximum number of sequences that have an instance; 0 means as many as Triton with one instance of the model: its
+    batch size, or `max_candidate_sequences`."""
+
+    @model_validator(mode="after")
+    def _can_have_sequences(self) -> ModelSettings:
+        if self.sequence_batching is None and self.max_sequences:
+            raise ValueError("max_sequences requires sequence_batching")
+        if self.sequence_batching is not None and self.wasm_runtime != "Wasmtime":
+            raise ValueError(f"sequence_batching requires Wasmtime; {self.wasm_runtime} keeps no state")
+        return self
 
 
 class LicenseSettings(SettingsTable):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import wasmtime
 
 from portalis.backend import (
     GuestTimeout,
@@ -326,3 +327,13 @@ def test_arrays_in_the_other_byte_order_are_accepted() -> None:
     with Program.load(guests.echo()) as program:
         x = np.array([1, 2.5], ">f4")
         assert program.run({"x": x})["y"].tolist() == [1, 2.5]
+
+
+def test_a_reset_forgets_the_state_of_an_instance() -> None:
+    text = """(module (global $sum (mut f32) (f32.const 0)) (func (export "total") (param $x f32) (result f32)
+      (global.set $sum (f32.add (global.get $sum) (local.get $x))) (global.get $sum)))"""
+    x = {"x": np.ones(1, np.float32)}
+    with Program.load(bytes(wasmtime.wat2wasm(text)), isolation="instance") as program:
+        assert [program.run(x)["y"].item() for _ in range(2)] == [1, 2]
+        program.reset()
+        assert program.run(x)["y"].item() == 1

@@ -15,6 +15,7 @@ from typing import Any
 
 from ..request_errors import RequestError
 from ..runtime_api import Interface
+from ..sequence_step import SequenceStep
 from .binary_data import Body
 from .decoder_frames import (
     GRPC,
@@ -59,6 +60,7 @@ class DecoderPool:
         ]
         inputs = _inputs(interface, result)
         fields = {"inputs": inputs.arrays, "outputs": outputs, "region_inputs": inputs.in_regions}
+        fields["sequence"] = SequenceStep(*result.fields["sequence"])
         return ParsedRequest(**{**result.fields, **fields})
 
     async def decode_grpc(self, interface: Interface, message: bytes) -> tuple[bytes, RequestInputs]:

@@ -17,6 +17,9 @@ _UNSIGNED: dict[str, Any] = {"type": "integer", "minimum": 0, "maximum": 2**64 -
 # these are parsed by `region_parameters`, whose errors are those of Triton
 RegionName = Annotated[Any, Field(json_schema_extra={"type": "string"})]
 Bytes = Annotated[Any, Field(json_schema_extra=_UNSIGNED)]
+# these are parsed by `sequence_parameters`, likewise
+SequenceId = Annotated[Any, Field(json_schema_extra={"anyOf": [_UNSIGNED, {"type": "string", "maxLength": 128}]})]
+Flag = Annotated[Any, Field(json_schema_extra={"type": "boolean"})]
 _MILLISECONDS: dict[str, Any] = {"anyOf": [{"type": "number"}, {"type": "string"}]}
 
 
@@ -95,8 +98,13 @@ class RequestParameters(JsonObject):
     """Maximum time until the response in microseconds, queueing included; with 0, only the model's limit applies."""
     binary_data_output: bool | None = None
     """All outputs as raw bytes, if the request lists no outputs (/v2 only)."""
-    sequence_id: int | str | None = None
-    """Rejected unless it is 0 or empty: models of this service keep no state between requests."""
+    sequence_id: SequenceId = 0
+    """The sequence to which the request belongs, a number or a text of up to 128 bytes; 0 and "" are no sequence.
+    Models without sequences ignore it."""
+    sequence_start: Flag = False
+    """Whether the request is the first of its sequence."""
+    sequence_end: Flag = False
+    """Whether the request is the last of its sequence."""
     wasm_timeout_ms: Annotated[Any, Field(alias="wasm.timeout_ms", json_schema_extra=_MILLISECONDS)] = None
     """Maximum computing time of the module in milliseconds, up to the model's own limit, as on Triton."""
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..runtime_api import TensorSpec
+from ..sequence_step import NO_SEQUENCE, SequenceStep
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,8 @@ class ParsedRequest:
     """Called with the seconds for which each module ran for the request."""
     region_inputs: dict[str, RegionInput] = field(default_factory=dict)
     """The inputs that are yet to be read from shared memory, by name."""
+    sequence: SequenceStep = NO_SEQUENCE
+    """The place of the request in a sequence."""
 
     @property
     def has_classes(self) -> bool:

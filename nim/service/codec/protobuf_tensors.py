@@ -10,17 +10,18 @@ import numpy as np
 
 from ..request_errors import RequestError, input_error
 from ..runtime_api import Interface, TensorSpec, object_array
+from ..sequence_step import NO_SEQUENCE
 from .parsed_request import OutputRequest, ParsedRequest, RegionInput, RequestInputs
 from .protobuf_messages import pb
 from .raw_tensors import from_raw, raw_view, to_raw
 from .region_parameters import both_in_region_and, message_region_slice
 from .request import SMALL_BYTES, guest_timeout_s
+from .sequence_parameters import message_sequence_step
 from .tensor_checks import (
     MAX_RANK,
     check_metadata,
     checked_dtype,
     checked_shape,
-    sequences_not_supported,
     unexpected_input,
     unknown_output,
 )
@@ -37,7 +38,7 @@ CONTENTS_FIELDS = {
 }
 """The field of ``contents`` for each data type. FP16 and BF16 have none: they are sent in ``raw_input_contents``."""
 _RAW_OUTPUT = bytes([pb.ModelInferResponse.DESCRIPTOR.fields_by_name["raw_output_contents"].number << 3 | 2])
-_SEQUENCE, _TIMEOUT = "sequence_id", "timeout"
+_TIMEOUT = "timeout"
 _CLASSIFICATION = "classification"
 
 
@@ -56,10 +57,6 @@ def parse_infer_request(
     if inputs is None:
         inputs = parse_inputs_message(interface, message, thorough=thorough)
     parameters = message.parameters
-    if _SEQUENCE in parameters:
-        sequence = parameters[_SEQUENCE]
-        if sequence.int64_param or sequence.uint64_param or sequence.string_param:
-            raise sequences_not_supported()
     outputs = requested_outputs(interface, message)
     return ParsedRequest(
         message.id,
@@ -68,6 +65,7 @@ def parse_infer_request(
         _timeout_s(parameters, timeout_s),
         _guest_timeout_s(parameters),
         region_inputs=inputs.in_regions,
+        sequence=message_sequence_step(parameters) if parameters else NO_SEQUENCE,
     )
 
 

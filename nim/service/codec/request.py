@@ -30,11 +30,11 @@ from .parsed_request import OutputRequest, ParsedRequest, RegionInput, RegionSli
 from .raw_request import parse_raw_request
 from .raw_tensors import from_raw
 from .region_parameters import both_in_region_and, region_slice
+from .sequence_parameters import sequence_step
 from .tensor_checks import (
     check_metadata,
     checked_dtype,
     checked_shape,
-    sequences_not_supported,
     unexpected_input,
     unknown_output,
 )
@@ -104,13 +104,14 @@ def _parsed(
     body_bytes: int,
 ) -> ParsedRequest:
     parameters = request.parameters or RequestParameters()
-    if parameters.sequence_id:
-        raise sequences_not_supported()
+    step = sequence_step(parameters)
     guest_s = guest_timeout_s(document["parameters"]) if request.parameters else None
     arrays, in_regions = _inputs(interface, request, tail, body_bytes)
     outputs = _outputs(interface, request.outputs or (), binary=bool(parameters.binary_data_output))
     timeout_s = parameters.timeout / 1e6 if parameters.timeout else None
-    return ParsedRequest(request.id, arrays, outputs, timeout_s, guest_s, body_bytes, region_inputs=in_regions)
+    return ParsedRequest(
+        request.id, arrays, outputs, timeout_s, guest_s, body_bytes, region_inputs=in_regions, sequence=step
+    )
 
 
 def _inputs(

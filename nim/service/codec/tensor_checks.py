@@ -77,10 +77,5 @@ def unknown_output(name: str, known: Iterable[str]) -> RequestError:
     return input_error(f"unknown output {name[:128]!r}; the outputs are {', '.join(known)}")
 
 
-def sequences_not_supported() -> RequestError:
-    """The request belongs to a sequence."""
-    return input_error("sequence_id is set, but models of this service keep no state between requests")
-
-
 def _too_large(label: str, shape: Sequence[int]) -> RequestError:
     return input_error(f"{label} has shape {list(shape)}, which is too large")

@@ -2,6 +2,17 @@
 
 from .pending import Inputs, NullMetrics, Outputs, SchedulerMetrics
 from .scheduler import Scheduler
+from .sequence_controls import SequenceControls
+from .sequence_scheduler import SequenceScheduler
 from .statistics import ModelStatistics
 
-__all__ = ["Inputs", "ModelStatistics", "NullMetrics", "Outputs", "Scheduler", "SchedulerMetrics"]
+__all__ = [
+    "Inputs",
+    "ModelStatistics",
+    "NullMetrics",
+    "Outputs",
+    "Scheduler",
+    "SchedulerMetrics",
+    "SequenceControls",
+    "SequenceScheduler",
+]

@@ -21,9 +21,11 @@ _LOG = logging.getLogger(__name__)
 class BatchRunner:
     """Runs batches of requests in `program`, in any thread."""
 
-    def __init__(self, program: Program, name: str, metrics: SchedulerMetrics) -> None:
+    def __init__(
+        self, program: Program, name: str, metrics: SchedulerMetrics, statistics: ModelStatistics | None = None
+    ) -> None:
         self._program, self._name, self._metrics = program, name, metrics
-        self.statistics = ModelStatistics()
+        self.statistics = statistics or ModelStatistics()
         self.last_duration_s = math.inf
         """Duration of the last call; infinite before the first."""
 
@@ -87,14 +89,19 @@ class BatchRunner:
 
     def deliver(self, batch: Sequence[PendingRequest], outcomes: Sequence[Outcome]) -> None:
         """Give each request its outcome. Each event loop is woken once."""
-        loops: dict[asyncio.AbstractEventLoop, list[tuple[PendingRequest, Outcome]]] = {}
-        for request, outcome in zip(batch, outcomes):
-            loops.setdefault(request.loop, []).append((request, outcome))
-        for loop, deliveries in loops.items():
-            try:
-                loop.call_soon_threadsafe(_resolve, deliveries)
-            except RuntimeError:  # the loop is closed, and no request waits in it
-                _LOG.debug("model '%s': %d results came after the end of the event loop", self._name, len(deliveries))
+        deliver_outcomes(batch, outcomes, self._name)
+
+
+def deliver_outcomes(batch: Sequence[PendingRequest], outcomes: Sequence[Outcome], name: str) -> None:
+    """Give each request to the model `name` its outcome. Each event loop is woken once."""
+    loops: dict[asyncio.AbstractEventLoop, list[tuple[PendingRequest, Outcome]]] = {}
+    for request, outcome in zip(batch, outcomes):
+        loops.setdefault(request.loop, []).append((request, outcome))
+    for loop, deliveries in loops.items():
+        try:
+            loop.call_soon_threadsafe(_resolve, deliveries)
+        except RuntimeError:  # the loop is closed, and no request waits in it
+            _LOG.debug("model '%s': %d results came after the end of the event loop", name, len(deliveries))
 
 
 def _timeouts(batch: Sequence[PendingRequest], now: float) -> list[float | None]:

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from queue import SimpleQueue
 
-from ..request_errors import RequestError, input_error, unavailable
+from ..request_errors import input_error, queue_full, unavailable
 from ..runtime_api import Program
 from .batch_runner import BatchRunner
 from .pending import Inputs, NullMetrics, Outputs, PendingRequest, SchedulerMetrics
@@ -101,8 +101,7 @@ class Scheduler:
             waiting = len(self._queue)
             # if no worker runs, a worker is about to take the first request
             if waiting - (self._running == 0) >= self._max_queued:
-                text = f"model '{self._name}' has {waiting} waiting requests, its limit; retry later"
-                raise RequestError(429, "TooManyRequestsError", text)
+                raise queue_full(self._name, waiting)
             self._queue.append(request)
             needs_worker = self._running == 0 or (
                 self._runner.last_duration_s > SHORT_CALL_S and self._running < self._max_workers

@@ -71,6 +71,12 @@ class ModelStatistics:
             if rows:
                 self.batches.setdefault(rows, StatisticDuration()).add(duration_s)
 
+    def count_rejected(self, requests: Sequence[PendingRequest], now: float) -> None:
+        """Count `requests` that failed at `now` (``time.perf_counter``) without being run."""
+        with self._lock:
+            for request in requests:
+                self.durations["fail"].add(now - request.since)
+
     def count_request(self, rows: int, duration_s: float, compute_s: float, *, failed: bool) -> None:
         """Count a request of `rows` rows that ran without a queue for `duration_s`, in which modules ran for
         `compute_s`."""

@@ -217,7 +217,7 @@ def _request_output(**parameters: Any) -> pb.ModelInferRequest:
 
 def _sequence() -> pb.ModelInferRequest:
     request = gelu([1], bytes(4))
-    request.parameters["sequence_id"].int64_param = 5
+    request.parameters["sequence_id"].uint64_param = 5
     return request
 
 
@@ -243,7 +243,7 @@ INVALID = {
     "invalid value for 'classification' parameter, expected >= 0": _request_output(classification=0),
     "invalid value type for 'classification' parameter, expected int64_param": _request_output(classification="3"),
     "unknown output 'nope'": _request_output(name="nope"),
-    "keep no state between requests": _sequence(),
+    "invalid value type for 'sequence_id' parameter, expected int64_param or string_param": _sequence(),
     "(BYTES): the element at 0 has 100 bytes, but only 1 are left": infer_request(
         "echo", ("stdin", "BYTES", [1], b"\x64\0\0\0a")
     ),

@@ -185,7 +185,7 @@ def test_a_bool_that_is_neither_0_nor_1_is_rejected(client: Client) -> None:
     [
         ({"outputs": [{"name": "z"}]}, "unknown output 'z'"),
         ({"outputs": [{"name": "y"}, {"name": "y"}]}, "output 'y' is requested twice"),
-        ({"parameters": {"sequence_id": 5}}, "sequence_id"),
+        ({"parameters": {"sequence_id": -5}}, "Unable to parse 'sequence_id'"),
         ({"parameters": {"timeout": -1}}, "timeout"),
         ({"id": 5}, "id: expected text, got 5"),
         ({"inputs": []}, "input 'x' is missing"),
@@ -216,7 +216,7 @@ def test_unsupported_and_invalid_fields_are_rejected(client: Client, changes: di
         ('{"inputs": [null, 1, 2]}', "inputs[0]: expected an object, got null"),
         ('{"inputs": [[]], "inputs": {}}', "inputs: expected a list, got an object"),
         ('{"inputs": [], "parameters": "x"}', "parameters: expected an object, got 'x'"),
-        ('{"inputs": [], "parameters": {"sequence_id": [7]}}', "sequence_id: expected an integer or text, got a list"),
+        ('{"inputs": [], "parameters": {"sequence_id": [7]}}', "Unable to parse 'sequence_id'"),
         ('{"inputs": [], "parameters": {"timeout": NaN}}', "timeout: expected an integer, got NaN"),
         ('{"inputs": [], "outputs": [{"name": null}]}', "outputs[0].name: expected text, got null"),
         ('{"inputs": ' + "[" * 900 + "]" * 900 + "}", "inputs[0]: expected an object, got a list"),
