@@ -1,4 +1,4 @@
-"""The control inputs of a stateful module: arrays that tell it about the sequence of each request."""
+"""The control inputs of a stateful module: arrays with the place of each request in its sequence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which sequence has which slot, and which sequences wait for one. Not thread-safe: the scheduler holds a lock."""
+"""The sequences of a model: those with a slot, and those that wait for one. The scheduler holds a lock."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class SequenceTable:
 
     def end_idle(self, now: float) -> list[SequenceSlot]:
         """End the sequences that have been idle for too long. Returns the slots that others got."""
-        taken = []
+        reused = []
         while self._last_used:
             sequence, used = next(iter(self._last_used.items()))
             if used + self._max_idle_s > now:
@@ -75,8 +75,8 @@ class SequenceTable:
             slot.ended = True
             if not slot.busy and not slot.queue:
                 self.release(slot, now)
-                taken.append(slot)
-        return taken
+                reused.append(slot)
+        return reused
 
     def drop_expired(self, now: float) -> list[SequenceRequest]:
         """Remove the waiting sequences whose deadline has passed; returns their requests."""
