@@ -13,6 +13,7 @@ from ..spec.container import WasmRuntime
 from ..target import Job, Module
 from .ensembles_of_spec import EnsemblesOfSpec, ensembles_of_spec
 from .model_labels import with_labels
+from .model_sequences import sequence_problem
 from .service.settings import ModelSettings
 from .service_context import ImageLabels, build_context
 from .wasm_runtimes import RuntimeFiles, find_runtime
@@ -52,6 +53,14 @@ def unservable(job: Job, module: Module) -> Unservable | None:
             reason=module.inspection.no_interface or "its interface is not known",
             remediation=f"Declare the interface of {module.name} in the spec, or write it into the module with"
             " `portalis annotate`.",
+        )
+    config = job.spec.triton_for(module.binary)
+    if problem := sequence_problem(config):
+        return Unservable(reason=problem, remediation="Serve the model repository with Triton, or omit the key.")
+    if runtime is not WasmRuntime.Wasmtime and config.sequence_batching is not None:
+        return Unservable(
+            reason=f"it has sequences, and {runtime.value} keeps no state between requests",
+            remediation="Omit container_config.wasm_runtime: Wasmtime runs stateful modules.",
         )
     if runtime is not WasmRuntime.Wasmtime and interface.convention.value != "command":
         return Unservable(

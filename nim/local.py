@@ -16,6 +16,7 @@ from ..inspection import inspect_module
 from ..naming import service_problem
 from .ensembles_of_spec import ensembles_of_spec
 from .model_labels import is_image, with_labels
+from .model_sequences import sequence_problem
 from .service.settings import LicenseSettings, ModelSettings, ServiceSettings, describe_settings_error
 
 if TYPE_CHECKING:
@@ -112,6 +113,11 @@ def _select_from_spec(file: Path) -> _Selection:
         interface = binary.interface.model_dump(mode="json", exclude_none=True)
         _check_module(binary.path, interface)
         remediation = f"Change the name: wasm_binaries[{i}].name in {file}."
+        if problem := sequence_problem(spec.triton_for(binary)):
+            raise UsageError(
+                f"{binary.path} cannot be served: {problem}",
+                remediation="Serve the model repository of the package with Triton, or omit the key.",
+            )
         model, files = with_labels(_model_settings(binary.module_name, interface, remediation), spec, binary)
         models.append((model, binary.path))
         label_files |= files

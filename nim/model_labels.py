@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .model_sequences import sequence_settings
 from .service.settings import ModelSettings
 
 if TYPE_CHECKING:
@@ -18,12 +19,12 @@ if TYPE_CHECKING:
 def with_labels(
     model: ModelSettings, spec: PackageSpec, binary: WasmBinaryPath
 ) -> tuple[ModelSettings, dict[str, Path]]:
-    """`model` with the label files and the formats of images that the Triton configuration of its module declares, and
-    the files by their names in the directory of the modules."""
+    """`model` with the label files, the formats of images and the sequences that the Triton configuration of its module
+    declares, and the files by their names in the directory of the modules."""
     config = spec.triton_for(binary)
     names, files = label_files(model.name, config.outputs)
     formats = {each.name: str(each.format) for each in config.inputs if is_image(each)}
-    return model.model_copy(update={"labels": names, "formats": formats}), files
+    return model.model_copy(update={"labels": names, "formats": formats, **sequence_settings(config)}), files
 
 
 def is_image(tensor: ModelInput) -> bool:

@@ -99,8 +99,8 @@ class RequestParameters(JsonObject):
     binary_data_output: bool | None = None
     """All outputs as raw bytes, if the request lists no outputs (/v2 only)."""
     sequence_id: SequenceId = 0
-    """The sequence to which the request belongs, a number or a text of up to 128 bytes; with 0 or "" it belongs to none.
-    Models without sequences ignore it."""
+    """The sequence to which the request belongs, a number or a text of up to 128 bytes; 0 and "" mean none. Models
+    without sequences ignore it."""
     sequence_start: Flag = False
     """Whether the request is the first of its sequence."""
     sequence_end: Flag = False

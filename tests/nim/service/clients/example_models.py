@@ -84,13 +84,28 @@ def image_models() -> dict[str, ExampleModel]:
     }
 
 
+def _sequence_settings(*controls: str) -> dict[str, Any]:
+    """The settings of the service for `_sequence`."""
+    kinds = {"START": "Start", "END": "End"}
+    inputs: list[dict[str, Any]] = [{"name": name, "control_type": kinds[name]} for name in kinds if name in controls]
+    for control, kind in (("CORRID", "UINT64"), ("CORRID as text", "STRING")):
+        if control in controls:
+            inputs.append({"name": "CORRID", "control_type": "CorrelationId", "data_type": kind})
+    batching = {"max_sequence_idle_microseconds": 60_000_000, "control_inputs": inputs}
+    return {"isolation": "instance", "sequence_batching": batching}
+
+
+def _sequence_model(module: bytes, *controls: str) -> ExampleModel:
+    return ExampleModel(module, _sequence(*controls), settings=_sequence_settings(*controls))
+
+
 def sequence_models() -> dict[str, ExampleModel]:
     """The models with sequences."""
     return {
-        "simple_sequence": ExampleModel(guests.sequence(), _sequence("START")),
-        "simple_dyna_sequence": ExampleModel(guests.sequence(dynamic=True), _sequence("START", "END", "CORRID")),
-        "simple_string_dyna_sequence": ExampleModel(
-            guests.accumulating_sequence(), _sequence("START", "END", "CORRID as text")
+        "simple_sequence": _sequence_model(guests.sequence(), "START"),
+        "simple_dyna_sequence": _sequence_model(guests.sequence(dynamic=True), "START", "END", "CORRID"),
+        "simple_string_dyna_sequence": _sequence_model(
+            guests.accumulating_sequence(), "START", "END", "CORRID as text"
         ),
     }
 
