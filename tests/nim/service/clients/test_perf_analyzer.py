@@ -107,3 +107,14 @@ def test_bytes_tensors(service_target: Target, report: Path, tmp_path: Path) -> 
     texts = [str(number) for number in range(16)]
     data.write_text(json.dumps({"data": [{"INPUT0": texts, "INPUT1": texts}]}))
     measure(service_target, "http", report, "--input-data", str(data), model="simple_string")
+
+
+@pytest.mark.parametrize(("protocol", "options"), [("http", []), ("grpc", ["--streaming", "--async"])])
+def test_sequences(service_target: Target, report: Path, protocol: str, options: list[str]) -> None:
+    length = ["--sequence-length", "5", "--sequence-id-range", "1000:2000"]
+    measure(service_target, protocol, report, *options, *length, "--concurrency-range", "4", model="simple_dyna_sequence")
+
+
+def test_sequences_at_a_constant_rate(service_target: Target, report: Path) -> None:
+    rate = ["--request-rate-range", "100", "--num-of-sequences", "3", "--sequence-length", "4"]
+    measure(service_target, "grpc", report, *rate, model="simple_sequence")
