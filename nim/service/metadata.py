@@ -8,7 +8,14 @@ from .codec.scalars import served_dims
 from .runtime_api import TensorSpec
 from .served_model import ServedModel
 
-EXTENSIONS = ("classification", "model_configuration", "statistics", "model_repository", "system_shared_memory")
+EXTENSIONS = (
+    "classification",
+    "model_configuration",
+    "statistics",
+    "model_repository",
+    "sequence",
+    "system_shared_memory",
+)
 """Extensions of the protocol that gRPC has, and HTTP too."""
 HTTP_EXTENSIONS = sorted(("binary_tensor_data", *EXTENSIONS))
 

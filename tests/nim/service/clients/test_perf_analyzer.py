@@ -112,7 +112,9 @@ def test_bytes_tensors(service_target: Target, report: Path, tmp_path: Path) -> 
 @pytest.mark.parametrize(("protocol", "options"), [("http", []), ("grpc", ["--streaming", "--async"])])
 def test_sequences(service_target: Target, report: Path, protocol: str, options: list[str]) -> None:
     length = ["--sequence-length", "5", "--sequence-id-range", "1000:2000"]
-    measure(service_target, protocol, report, *options, *length, "--concurrency-range", "4", model="simple_dyna_sequence")
+    measure(
+        service_target, protocol, report, *options, *length, "--concurrency-range", "4", model="simple_dyna_sequence"
+    )
 
 
 def test_sequences_at_a_constant_rate(service_target: Target, report: Path) -> None:
