@@ -13,7 +13,7 @@ from portalis.tritonserver import create_backend_directory
 from tests import parts
 
 from .comparison import all_cases, differences
-from .known_differences import entry_for
+from .known_differences import known_differences
 from .serving import both_servers
 
 
@@ -21,14 +21,17 @@ def main(fragment: str = "") -> None:
     """Compare, and print."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        backends = create_backend_directory(folder / "backends", install=parts.tritonserver())
+        backends = folder / "backends"
+        backends.mkdir()
+        create_backend_directory(backends, install=parts.tritonserver())
         with both_servers(folder, backends) as (triton, service):
             cases = [case for case in all_cases() if fragment in case.name]
+            known = known_differences()
             for case in cases:
                 found = differences(case, triton, service)
                 if found:
-                    entry = entry_for(case.name)
-                    print(f"\n{case.name}  [{entry.about if entry else 'NOT IN THE TABLE'}]")
+                    entry = known.get(case.name)
+                    print(f"\n{case.name}  [{entry.reason if entry else 'NOT IN THE TABLE'}]")
                 for aspect, (theirs, ours) in found.items():
                     print(f"  {aspect}\n    triton:  {theirs!r:.600}\n    service: {ours!r:.600}")
             print(f"\n{len(cases)} cases")

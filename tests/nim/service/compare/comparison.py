@@ -51,7 +51,7 @@ def _equal(aspect: str, theirs: Any, ours: Any) -> bool:
 
 def _same_text(theirs: str, ours: str) -> bool:
     """Whether our error text is Triton's: the service may add a sentence, for example with the names that exist."""
-    return ours == theirs or bool(theirs) and ours.startswith((f"{theirs}. ", f"{theirs}; ", f"{theirs} ") if theirs[-1:] == "." else (f"{theirs}. ", f"{theirs}; "))
+    return ours == theirs or (bool(theirs) and ours.startswith((f"{theirs}. ", f"{theirs}; ", f"{theirs} (")))
 
 
 def _normalized(aspects: Aspects) -> Aspects:

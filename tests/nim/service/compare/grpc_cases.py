@@ -42,7 +42,11 @@ def one(model: str, datatype: str, shape: list[int], content: bytes | None, **co
 
 def set_parameter(parameters: Any, key: str, value: Any) -> None:
     """Add a parameter of the field that fits to the type of `value`; a tuple names the field."""
-    kind, content = value if isinstance(value, tuple) else ({bool: "bool_param", int: "int64_param", str: "string_param"}[type(value)], value)
+    kind, content = (
+        value
+        if isinstance(value, tuple)
+        else ({bool: "bool_param", int: "int64_param", str: "string_param"}[type(value)], value)
+    )
     setattr(parameters[key], kind, content)
 
 
@@ -67,16 +71,24 @@ def _management() -> Iterator[GrpcCase]:
         for method in ("ModelReady", "ModelMetadata", "ModelConfig", "ModelStatistics"):
             if method == "ModelStatistics" and name in {"", "add"} and version in {"", "1", "01", "-1"}:
                 continue  # counts depend on the other cases
-            yield call(f"{method} {name}/{version}", method, getattr(pb, f"{method}Request")(name=name, version=version))
+            yield call(
+                f"{method} {name}/{version}", method, getattr(pb, f"{method}Request")(name=name, version=version)
+            )
     for name in ("sum", "swap", "optional", "echo_bytes"):
         yield call(f"ModelMetadata {name}", "ModelMetadata", pb.ModelMetadataRequest(name=name))
         yield call(f"ModelConfig {name}", "ModelConfig", pb.ModelConfigRequest(name=name))
     yield call("statistics", "ModelStatistics", pb.ModelStatisticsRequest(name="counted"))
     yield call("load", "RepositoryModelLoad", pb.RepositoryModelLoadRequest(model_name="add"))
-    yield call("load from a repository", "RepositoryModelLoad", pb.RepositoryModelLoadRequest(repository_name="r", model_name="add"))
+    yield call(
+        "load from a repository",
+        "RepositoryModelLoad",
+        pb.RepositoryModelLoadRequest(repository_name="r", model_name="add"),
+    )
     yield call("load an unknown model", "RepositoryModelLoad", pb.RepositoryModelLoadRequest(model_name="unknown"))
     yield call("unload", "RepositoryModelUnload", pb.RepositoryModelUnloadRequest(model_name="add"))
-    yield call("unload an unknown model", "RepositoryModelUnload", pb.RepositoryModelUnloadRequest(model_name="unknown"))
+    yield call(
+        "unload an unknown model", "RepositoryModelUnload", pb.RepositoryModelUnloadRequest(model_name="unknown")
+    )
     for kind in ("System", "Cuda"):
         for action, message in (
             ("Status", {}), ("Status", {"name": "unknown"}), ("Register", {"name": "r", "byte_size": 8}),
@@ -101,13 +113,13 @@ def settings_calls() -> Iterator[GrpcCase]:
         message = pb.TraceSettingRequest()
         message.settings[key].value.append(value)
         yield call(f"TraceSetting {key}={value}", "TraceSetting", message)
-    for key, kind, value in (
+    for key, kind, setting in (
         ("log_info", "bool_param", True), ("log_info", "string_param", "x"), ("log_verbose_level", "uint32_param", 0),
         ("log_file", "string_param", "x"), ("log_format", "string_param", "other"), ("unknown", "bool_param", True),
     ):  # fmt: skip
         settings = pb.LogSettingsRequest()
-        setattr(settings.settings[key], kind, value)
-        yield call(f"LogSettings {key}={value}", "LogSettings", settings)
+        setattr(settings.settings[key], kind, setting)
+        yield call(f"LogSettings {key}={setting}", "LogSettings", settings)
 
 
 def _inference() -> Iterator[GrpcCase]:
@@ -161,7 +173,11 @@ def _inference() -> Iterator[GrpcCase]:
         "wrong fixed size": one("fixed", "FP32", [2], _ROWS),
     }.items():
         yield call(f"infer: {name}", "ModelInfer", message)
-    for name, contents in {"one raw content": [_ROWS], "three raw contents": [_ROWS] * 3, "empty raw content": [_ROWS, b""]}.items():
+    for name, contents in {
+        "one raw content": [_ROWS],
+        "three raw contents": [_ROWS] * 3,
+        "empty raw content": [_ROWS, b""],
+    }.items():
         message = request()
         message.raw_input_contents[:] = contents
         yield call(f"infer: {name}", "ModelInfer", message)

@@ -76,7 +76,10 @@ def _good() -> Iterator[HttpCase]:
     yield post("scalar outputs", {"inputs": [{**_X, "shape": [2, 3], "data": [1, 2, 3, 4, 5, 6]}]}, "sum")
     yield post("optional input missing", {"inputs": [{**_X, "shape": [1]}]}, "optional")
     yield post("optional input", {"inputs": [{**_X, "shape": [1]}, {**_X, "name": "o", "shape": [1]}]}, "optional")
-    both = [{**_X, "name": "a", "shape": [1, 4], "data": [1, 2, 3, 4]}, {**_X, "name": "b", "datatype": "INT32", "data": [7]}]
+    both = [
+        {**_X, "name": "a", "shape": [1, 4], "data": [1, 2, 3, 4]},
+        {**_X, "name": "b", "datatype": "INT32", "data": [7]},
+    ]
     yield post("two outputs", {"inputs": both}, "swap")
     yield post("two outputs, inputs in the other order", {"inputs": both[::-1]}, "swap")
     yield post("one of two outputs", {"inputs": both, "outputs": [{"name": "d"}]}, "swap")
@@ -88,7 +91,9 @@ def _good() -> Iterator[HttpCase]:
     yield post("guest that refuses", {"inputs": [{**_X, "data": [1]}]}, "refuse")
     yield HttpCase("http infer: query", "POST", "/v2/models/add/infer?a=b", json.dumps(GOOD).encode())
     yield HttpCase("http infer: slash", "POST", "/v2/models/add/infer/", json.dumps(GOOD).encode())
-    yield HttpCase("http infer: 3 times on a connection", "POST", "/v2/models/add/infer", json.dumps(GOOD).encode(), times=3)
+    yield HttpCase(
+        "http infer: 3 times on a connection", "POST", "/v2/models/add/infer", json.dumps(GOOD).encode(), times=3
+    )
     faulty = b'{"inputs": 1}'
     yield HttpCase("http infer: faults on a connection", "POST", "/v2/models/add/infer", faulty, times=3)
     yield post("unknown model", GOOD, "unknown")
@@ -178,7 +183,8 @@ def _documents() -> Iterator[HttpCase]:
         "comment": b"/* a */" + json.dumps(GOOD).encode(),
     }.items():
         yield post(name, body)
-    for name, identity in {"a number": 5, "null": None, "a list": []}.items():
+    identities: dict[str, Any] = {"a number": 5, "null": None, "a list": []}
+    for name, identity in identities.items():
         yield post(f"id that is {name}", {**GOOD, "id": identity})
 
 
@@ -242,7 +248,7 @@ def _inputs() -> Iterator[HttpCase]:
 
 
 def _parameters() -> Iterator[HttpCase]:
-    for name, parameters in {
+    all_parameters: dict[str, Any] = {
         "empty": {},
         "null": None,
         "a list": [],
@@ -276,13 +282,14 @@ def _parameters() -> Iterator[HttpCase]:
         "guest timeout 0": {"wasm.timeout_ms": 0},
         "guest timeout that is text": {"wasm.timeout_ms": "x"},
         "unknown guest parameter": {"wasm.other": 1},
-    }.items():
+    }
+    for name, parameters in all_parameters.items():
         yield post(f"parameters: {name}", {**GOOD, "parameters": parameters})
 
 
 def _outputs() -> Iterator[HttpCase]:
     region = {"shared_memory_region": "r", "shared_memory_byte_size": 8}
-    for name, outputs in {
+    all_outputs: dict[str, Any] = {
         "null": None,
         "an object": {},
         "text": "x",
@@ -308,7 +315,8 @@ def _outputs() -> Iterator[HttpCase]:
         "region and classes": [{"name": "y", "parameters": {**region, "classification": 1}}],
         "region and binary": [{"name": "y", "parameters": {**region, "binary_data": True}}],
         "region without size": [{"name": "y", "parameters": {"shared_memory_region": "r"}}],
-    }.items():
+    }
+    for name, outputs in all_outputs.items():
         yield post(f"outputs: {name}", {**GOOD, "outputs": outputs})
 
 
@@ -342,7 +350,14 @@ def _binary() -> Iterator[HttpCase]:
 
 def _headers() -> Iterator[HttpCase]:
     text = json.dumps(GOOD).encode()
-    for kind in ("application/json", "application/octet-stream", "text/plain", "application/x-www-form-urlencoded", "", "x"):
+    for kind in (
+        "application/json",
+        "application/octet-stream",
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "",
+        "x",
+    ):
         yield post(f"Content-Type {kind}", GOOD, Content_Type=kind)
     zipped, deflated = gzip.compress(text, mtime=0), zlib.compress(text)
     yield post("gzip", zipped, Content_Encoding="gzip")
@@ -356,7 +371,19 @@ def _headers() -> Iterator[HttpCase]:
     yield post("gzip that is not", GOOD, Content_Encoding="gzip")
     yield post("gzip, cut", zipped[:-20], Content_Encoding="gzip")
     yield post("deflate that is not", GOOD, Content_Encoding="deflate")
-    for accepted in ("gzip", "deflate", "gzip, deflate", "deflate, gzip", "identity", "*", "br", "gzip;q=0", "br;q=1.0, gzip;q=0.8", "", "GZIP"):
+    for accepted in (
+        "gzip",
+        "deflate",
+        "gzip, deflate",
+        "deflate, gzip",
+        "identity",
+        "*",
+        "br",
+        "gzip;q=0",
+        "br;q=1.0, gzip;q=0.8",
+        "",
+        "GZIP",
+    ):
         yield post(f"Accept-Encoding {accepted}", GOOD, Accept_Encoding=accepted)
     yield post("error in gzip", b"{}", Accept_Encoding="gzip")
     yield post("Expect", GOOD, Expect="other")

@@ -79,12 +79,24 @@ _PATHS = {
     ),
     "unknown version": tuple(
         f"{_MODEL}/versions/{version}{suffix}"
-        for version, suffix in (("2", ""), ("2", "/ready"), ("2", "/config"), ("2", "/stats"), ("0", "/ready"), ("01", ""))
+        for version, suffix in (
+            ("2", ""),
+            ("2", "/ready"),
+            ("2", "/config"),
+            ("2", "/stats"),
+            ("0", "/ready"),
+            ("01", ""),
+        )
     ),
-    "version of too many digits": (f"{_MODEL}/versions/99999999999999999999", f"{_MODEL}/versions/99999999999999999999/ready"),
+    "version of too many digits": (
+        f"{_MODEL}/versions/99999999999999999999",
+        f"{_MODEL}/versions/99999999999999999999/ready",
+    ),
     "query": ("/v2?a=b", f"{_MODEL}?", f"{_MODEL}/ready?verbose=1", "/v2/health/ready?x", f"{_MODEL}/config?x=%00"),
     "escape": ("/v2/models/a%64d", "/v2/models/a%64d/ready", "/v2/models/%20/ready", "/v2/models/a%2Fb/ready"),
-    "metadata": tuple(f"/v2/models/{name}" for name in ("sum", "swap", "optional", "fixed", "rank3", "echo_bytes", "echo_bool")),
+    "metadata": tuple(
+        f"/v2/models/{name}" for name in ("sum", "swap", "optional", "fixed", "rank3", "echo_bytes", "echo_bool")
+    ),
     "config": tuple(f"/v2/models/{name}/config" for name in ("sum", "swap", "optional", "fixed", "echo_fp16")),
 }
 _BODIES: dict[tuple[str, str], Any] = {

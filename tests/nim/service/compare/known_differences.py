@@ -1,35 +1,33 @@
-"""The differences between the service and Triton that stay, each with its reason. docs/service.md has the same table."""
+"""The known differences between the service and Triton, each under its reason: ``known_differences.txt``.
+
+A line that begins with ``# `` is a reason; each line below it has the aspects that differ and, after a tab, the case.
+"""
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from pathlib import Path
+
+FILE = Path(__file__).with_suffix(".txt")
 
 
 @dataclass(frozen=True)
 class KnownDifference:
-    """One difference: the cases that show it, and no others, and the aspects of their responses that differ."""
+    """The reason for the difference of one case, and the aspects of the responses that differ."""
 
-    about: str
-    """What differs, for the documentation."""
     reason: str
-    cases: tuple[str, ...]
-    """Names of cases; ``*`` stands for any text."""
     aspects: tuple[str, ...]
-    _pattern: re.Pattern[str] = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        alternatives = "|".join(re.escape(case).replace(r"\*", ".*") for case in self.cases)
-        object.__setattr__(self, "_pattern", re.compile(alternatives))
-
-    def has(self, case: str) -> bool:
-        """Whether the entry lists the case."""
-        return self._pattern.fullmatch(case) is not None
 
 
-KNOWN_DIFFERENCES: tuple[KnownDifference, ...] = ()
-
-
-def entry_for(case: str) -> KnownDifference | None:
-    """The entry that lists a case."""
-    return next((entry for entry in KNOWN_DIFFERENCES if entry.has(case)), None)
+def known_differences() -> dict[str, KnownDifference]:
+    """The differences by the names of the cases."""
+    found: dict[str, KnownDifference] = {}
+    reason = ""
+    for line in FILE.read_text(encoding="utf-8").splitlines():
+        if line.startswith("# "):
+            reason = line[2:]
+        elif line:
+            aspects, _, case = line.partition("\t")
+            assert reason and case not in found, line
+            found[case] = KnownDifference(reason, tuple(aspects.split(",")))
+    return found

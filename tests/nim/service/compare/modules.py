@@ -14,7 +14,11 @@ from tests.backend.triton import models
 SWAP = "".join(
     f"({store} offset={40 * (1 - i) + field} (local.get $out) ({load} offset={40 * i + field} (local.get $in)))"
     for i in (0, 1)
-    for field, store, load in ((0, "i32.store", "i32.load"), (12, "i32.store", "i32.load"), (20, "i32.store", "i32.load"))
+    for field, store, load in (
+        (0, "i32.store", "i32.load"),
+        (12, "i32.store", "i32.load"),
+        (20, "i32.store", "i32.load"),
+    )
 )
 ECHOES = ("BOOL", "UINT8", "INT8", "INT64", "UINT64", "FP16", "BF16", "FP64", "BYTES")
 

@@ -1,0 +1,32 @@
+"""The service answers the same requests as a real Triton, except for the differences in the table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from .comparison import all_cases, differences
+from .known_differences import known_differences
+from .serving import both_servers
+
+pytestmark = [pytest.mark.service, pytest.mark.triton]
+
+
+def test_each_difference_from_triton_is_in_the_table_and_the_table_has_no_others(
+    tmp_path: Path, wasm_backends: Path
+) -> None:
+    cases = list(all_cases())
+    names = [case.name for case in cases]
+    assert len(set(names)) == len(names) > 300
+    with both_servers(tmp_path, wasm_backends) as (triton, service):
+        found = {case.name: differences(case, triton, service) for case in cases}
+    known = {name: set(entry.aspects) for name, entry in known_differences().items()}
+    new = [f"{name}: {each}" for name, each in found.items() if not set(each) <= known.get(name, set())]
+    gone = [
+        f"{name}: {aspects - set(found.get(name, {}))}"
+        for name, aspects in known.items()
+        if aspects - set(found.get(name, {}))
+    ]
+    assert not new, "not in the table:\n" + "\n".join(new)[:20_000]
+    assert not gone, "in the table, but no difference:\n" + "\n".join(gone)[:20_000]
