@@ -74,14 +74,16 @@ class ServedModels(Mapping[str, ServedModel]):
     def find(self, name: str) -> ServedModel:
         """The model `name`. Raises RequestError with status 404 that lists the models."""
         if name not in self._models:
-            raise not_found(f"unknown model {name[:128]!r}; the models are {', '.join(self)}")
+            text = f"Request for unknown model: '{name[:128]}' is not found"
+            raise not_found(f"{text}; the models are {', '.join(self)}")
         return self._models[name]
 
     def find_version(self, name: str, version: str | None = None) -> ServedModel:
         """The model `name`, in `version` unless that is None. Raises RequestError with status 404."""
         model = self.find(name)
         if version not in (None, model.version):
-            raise not_found(f"model '{name}' has version {model.version}, not {str(version)[:128]!r}")
+            text = f"Request for unknown model: '{name}' version {str(version)[:128]} is not found"
+            raise not_found(f"{text}; the version is {model.version}")
         return model
 
     def find_v2(self, name: str, version: str | None = None) -> ServedModel:

@@ -83,11 +83,16 @@ def _decode_http(body: bytearray, *, interface: Interface, header_length: str | 
 
 def _decode_grpc(body: bytearray, *, interface: Interface) -> DecoderResult:
     # imported here: jobs of HTTP do without the memory that these take
+    from .core_faults import described
+    from .protobuf_faults import protobuf_fault
     from .protobuf_messages import checked_message, message_reader, pb
     from .protobuf_tensors import parse_inputs_message
 
     message = checked_message(message_reader(pb.ModelInferRequest)(bytes(body)))
-    arrays, in_regions = parse_inputs_message(interface, message, thorough=True)
+    try:
+        arrays, in_regions = parse_inputs_message(interface, message, thorough=True)
+    except RequestError as error:
+        raise described(error, protobuf_fault(interface, message)) from None
     del message.inputs[:], message.raw_input_contents[:]
     fields = {"region_inputs": pack_region_inputs(in_regions)}
     return DecoderResult(fields, arrays, message.SerializeToString())

@@ -11,7 +11,9 @@ import numpy as np
 from ..request_errors import RequestError, input_error
 from ..runtime_api import Interface, TensorSpec, object_array
 from ..sequence_step import NO_SEQUENCE
+from .core_faults import described
 from .parsed_request import OutputRequest, ParsedRequest, RegionInput, RequestInputs
+from .protobuf_faults import parameters_fault, protobuf_fault
 from .protobuf_messages import pb
 from .raw_tensors import from_raw, raw_view, to_raw
 from .region_parameters import both_in_region_and, message_region_slice
@@ -54,9 +56,22 @@ def parse_infer_request(
 
     `timeout_s` is the time left for the call. Raises RequestError with status 400.
     """
+    try:
+        return _parsed(interface, message, timeout_s, inputs, thorough)
+    except RequestError as error:
+        # the message of a large request has no inputs: they are decoded elsewhere
+        fault = protobuf_fault(interface, message) if inputs is None else parameters_fault(message.parameters)
+        raise described(error, fault) from None
+
+
+def _parsed(
+    interface: Interface, message: Any, timeout_s: float | None, inputs: RequestInputs | None, thorough: bool
+) -> ParsedRequest:
+    parameters = message.parameters
+    if parameters and (fault := parameters_fault(parameters)):
+        raise input_error(fault)
     if inputs is None:
         inputs = parse_inputs_message(interface, message, thorough=thorough)
-    parameters = message.parameters
     outputs = requested_outputs(interface, message)
     return ParsedRequest(
         message.id,

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from ..request_errors import RequestError, input_error
 from ..runtime_api import Interface, SettingsError, TensorSpec, request_timeout_s
 from .binary_data import Body, RawTail, explain_json_error, split_body
+from .core_faults import described
 from .inference_schema import (
     InferRequest,
     OutputParameters,
@@ -25,6 +26,7 @@ from .inference_schema import (
     V2Tensor,
 )
 from .json_codec import parse_json
+from .json_faults import JsonFault, check_parameters, json_fault
 from .json_tensors import decode_tensor
 from .parsed_request import OutputRequest, ParsedRequest, RegionInput, RegionSlice, RequestInputs
 from .raw_request import parse_raw_request
@@ -64,8 +66,11 @@ def parse_request(
         document = parse_json(json_part)
     except RequestError as error:
         raise explain_json_error(error, body, header_length if v2 else None, v2=v2) from None
-    request = _validated(V2InferRequest, document) if v2 else _validated(InferRequest, document)
-    parsed = _parsed(interface, document, request, RawTail(raw_part), len(body))
+    try:
+        request = _validated(V2InferRequest, document) if v2 else _validated(InferRequest, document)
+        parsed = _parsed(interface, document, request, RawTail(raw_part), len(body))
+    except RequestError as error:
+        raise (described(error, json_fault(document, interface, raw_part)) if v2 else error) from None
     if not v2 and any(output.binary for output in parsed.outputs):
         raise input_error("outputs as raw bytes are available from /v2/models/{name}/infer only")
     if not v2 and any(output.place is not None for output in parsed.outputs):
@@ -106,12 +111,21 @@ def _parsed(
     parameters = request.parameters or RequestParameters()
     step = sequence_step(parameters)
     guest_s = guest_timeout_s(document["parameters"]) if request.parameters else None
+    if request.parameters and isinstance(request, V2InferRequest):
+        _check_parameters(document)
     arrays, in_regions = _inputs(interface, request, tail, body_bytes)
     outputs = _outputs(interface, request.outputs or (), binary=bool(parameters.binary_data_output))
     timeout_s = parameters.timeout / 1e6 if parameters.timeout else None
     return ParsedRequest(
         request.id, arrays, outputs, timeout_s, guest_s, body_bytes, region_inputs=in_regions, sequence=step
     )
+
+
+def _check_parameters(document: Mapping[str, Any]) -> None:
+    try:
+        check_parameters(document)
+    except JsonFault as fault:
+        raise input_error(str(fault)) from None
 
 
 def _inputs(

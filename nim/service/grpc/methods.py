@@ -11,12 +11,14 @@ from typing import Any
 from google.protobuf.wrappers_pb2 import Int32Value, StringValue
 
 from ..codec.compressed_messages import CompressedMessage, decompressing_reader
+from ..codec.core_faults import describe_rejected
 from ..codec.protobuf_messages import LargeRequest, checked_message, message_reader, pb
 from ..metadata import EXTENSIONS, model_metadata
 from ..request_errors import RequestError, internal_error, memory_exhausted, not_found
 from ..served_model import ServedModel
 from ..service import Service
 from ..triton_config import model_config
+from .requested_version import requested_version
 
 INFERENCE = "inference.GRPCInferenceService"
 HEALTH = "grpc.health.v1.Health"
@@ -149,6 +151,7 @@ class InferenceMethods:
                         raise memory_exhausted()
                     return await self._infer(model, request, timeout_s, serialized)
         except RequestError as raised:
+            raised.insert_model_name(model.name)
             error = raised
             raise
         except asyncio.CancelledError:
@@ -158,12 +161,15 @@ class InferenceMethods:
             metrics.count_request(model.name, time.perf_counter() - began, error, "grpc")
 
     def _find(self, name: str, version: str) -> ServedModel:
-        return self._service.models.find_version(name, version or None)
+        return self._service.models.find_version(name, requested_version(version) if version else None)
 
     async def _infer(self, model: ServedModel, message: Any, timeout_s: float | None, serialized: bool) -> Any:
         codec = self._service.codec
         request = await codec.decode_grpc(model.interface, message, timeout_s)
-        outputs = await self._service.run(model, request)
+        try:
+            outputs = await self._service.run(model, request)
+        except RequestError as error:
+            raise describe_rejected(error, model.interface, request) from None
         if request.has_classes:
             request, outputs = await codec.classify(
                 request, outputs, batches=model.interface.max_batch_size > 0, labels=model.labels

@@ -42,7 +42,6 @@ NO_PROGRAM: Final = {DECOUPLED, CUDA}
 
 PENDING: Final = {
     "control": ("model_control",),
-    "compare": ("http_infer_client", "http_aio_infer_client", "explicit_int", "health_metadata"),
 }
 """Runs that need a feature in work, by that feature: parts of their names."""
 

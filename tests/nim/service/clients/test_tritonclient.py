@@ -151,7 +151,6 @@ def test_the_fields_of_an_error(client: AnyClient) -> None:
     assert (failed.debug_details() is None) == client.is_http
 
 
-@pytest.mark.xfail(reason="to do: compare", strict=True)
 @pytest.mark.service
 def test_errors_are_those_of_triton(client: AnyClient) -> None:
     inputs = client.inputs(arrays())

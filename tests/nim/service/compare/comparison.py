@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,6 +19,8 @@ from .http_management_cases import management_cases, settings_cases, statistics_
 
 Differences = dict[str, tuple[Any, Any]]
 """The aspects that differ, each with Triton's value and the service's."""
+_COMPRESSED = (b"\x1f\x8b", b"\x78")
+_ANY_WINDOW = zlib.MAX_WBITS | 32  # of gzip or zlib
 _TEXTS = ("error", "details")
 _NARROW: dict[str, Callable[[Any], Any]] = {"FP32": np.float32, "FP16": np.float16}
 
@@ -62,6 +66,8 @@ def _plain(value: Any) -> Any:
     """`value` without what must differ between two servers."""
     if isinstance(value, Message):
         return _plain(MessageToDict(value, preserving_proto_field_name=True))
+    if isinstance(value, bytes) and value.startswith(_COMPRESSED):
+        return _plain(json.loads(zlib.decompress(value, _ANY_WINDOW)))  # each server has its own level
     if isinstance(value, list):
         return [_plain(each) for each in value]
     if isinstance(value, dict):

@@ -262,15 +262,16 @@ def test_an_invalid_request_is_an_invalid_argument(stub: Any, message: str) -> N
 
 def test_unknown_models_and_versions_are_not_found(triton_client: triton.InferenceServerClient, stub: Any) -> None:
     error = rpc_error(stub, pb.ModelInferRequest(model_name="nope"))
-    assert error.code() is grpc.StatusCode.NOT_FOUND and "unknown model 'nope'" in error.details()
+    assert error.code() is grpc.StatusCode.NOT_FOUND and "unknown model: 'nope'" in error.details()
     error = rpc_error(stub, pb.ModelInferRequest(model_name="gelu", model_version="9"))
-    assert error.code() is grpc.StatusCode.NOT_FOUND and "has version 3, not '9'" in error.details()
+    text = "Request for unknown model: 'gelu' version 9 is not found; the version is 3"
+    assert (error.code(), error.details()) == (grpc.StatusCode.NOT_FOUND, text)
     for method in (
         triton_client.get_model_metadata,
         triton_client.get_model_config,
         triton_client.get_inference_statistics,
     ):
-        with pytest.raises(InferenceServerException, match="unknown model 'nope'"):
+        with pytest.raises(InferenceServerException, match="unknown model: 'nope'"):
             method("nope")
 
 

@@ -65,8 +65,8 @@ def response(client: TestClient, path: str, body: bytes, headers: dict[str, str]
         ("/v1/models/double/infer", b"{", {}, 400),
         ("/v2/models/double/infer", b"{", {}, 400),
         ("/v1/models/none/infer", REQUEST, {}, 404),
-        ("/v2/models/none/infer", REQUEST, {}, 400),
-        ("/v2/models/double/versions/2/infer", REQUEST, {}, 400),
+        ("/v2/models/none/infer", REQUEST, {}, 404),
+        ("/v2/models/double/versions/2/infer", REQUEST, {}, 404),
         ("/v1/models/double/infer", REQUEST, {"content-encoding": "br"}, 415),
     ],
 )

@@ -278,21 +278,23 @@ def test_raw_outputs_are_sent_by_v2_only(client: Client) -> None:
 
 
 @pytest.mark.parametrize("path", ["", "/ready", "/config", "/stats", "/versions/1", "/versions/1/ready"])
-def test_an_unknown_model_is_rejected_with_400_and_the_names_of_the_models(client: Client, path: str) -> None:
+def test_an_unknown_model_is_rejected_with_the_names_of_the_models(client: Client, path: str) -> None:
     status, response = client.get(f"/v2/models/unknown{path}")
     assert status == 400
-    assert "unknown model 'unknown'; the models are same_BOOL" in response["error"]
+    text = "Request for unknown model: 'unknown' is not found; the models are same_BOOL"
+    assert response["error"].startswith(text)
     status, text = status_and_error(
         post(client, f"/v2/models/unknown{'/versions/1' if 'versions' in path else ''}/infer", b"{}")
     )
-    assert status == 400 and "unknown model 'unknown'" in text
+    assert status == 404 and text.startswith("Request for unknown model: 'unknown' is not found; the models are")
 
 
-def test_an_unknown_version_is_rejected_with_400_and_the_version_of_the_model(client: Client) -> None:
+def test_an_unknown_version_is_rejected_with_the_version_of_the_model(client: Client) -> None:
+    expected = "Request for unknown model: 'same_FP32' version 2 is not found; the version is 1"
     for path in ("/v2/models/same_FP32/versions/2", "/v2/models/same_FP32/versions/2/config"):
-        assert client.get(path) == (400, {"error": "model 'same_FP32' has version 1, not '2'"})
+        assert client.get(path) == (400, {"error": expected})
     status, text = status_and_error(post(client, "/v2/models/same_FP32/versions/2/infer", b"{}"))
-    assert (status, text) == (400, "model 'same_FP32' has version 1, not '2'")
+    assert (status, text) == (404, expected)
 
 
 @pytest.mark.parametrize("method", ["HEAD", "OPTIONS", "PUT", "DELETE", "GET"])
