@@ -18,6 +18,7 @@ from .protobuf_messages import pb
 from .raw_tensors import from_raw, raw_view, to_raw
 from .region_parameters import both_in_region_and, message_region_slice
 from .request import SMALL_BYTES, guest_timeout_s
+from .requested_outputs import RequestedOutputs
 from .sequence_parameters import message_sequence_step
 from .tensor_checks import (
     MAX_RANK,
@@ -128,7 +129,7 @@ def parse_inputs_message(interface: Interface, message: Any, *, thorough: bool =
 def requested_outputs(interface: Interface, message: Any) -> list[OutputRequest]:
     """The outputs that a ModelInferRequest requests, by default all. Raises RequestError with status 400."""
     specs = {spec.name: spec for spec in interface.outputs}
-    requests: list[OutputRequest] = []
+    requests = RequestedOutputs()
     for output in message.outputs:
         if output.name not in specs:
             raise unknown_output(output.name, specs)
@@ -136,8 +137,8 @@ def requested_outputs(interface: Interface, message: Any) -> list[OutputRequest]
         classes = _classes(output.parameters) if _CLASSIFICATION in output.parameters else 0
         if classes and place is not None:
             raise both_in_region_and("classification", "output")
-        requests.append(OutputRequest(specs[output.name], binary=True, classes=classes, place=place))
-    return requests or [OutputRequest(spec, binary=True) for spec in interface.outputs]
+        requests.add(OutputRequest(specs[output.name], binary=True, classes=classes, place=place))
+    return requests.to_list() or [OutputRequest(spec, binary=True) for spec in interface.outputs]
 
 
 def _classes(parameters: Any) -> int:

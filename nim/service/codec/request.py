@@ -32,6 +32,7 @@ from .parsed_request import OutputRequest, ParsedRequest, RegionInput, RegionSli
 from .raw_request import parse_raw_request
 from .raw_tensors import from_raw
 from .region_parameters import both_in_region_and, region_slice
+from .requested_outputs import RequestedOutputs
 from .sequence_parameters import sequence_step
 from .tensor_checks import (
     check_metadata,
@@ -200,21 +201,19 @@ def _outputs(
     if not requested:
         return [OutputRequest(spec, binary) for spec in interface.outputs]
     specs = {spec.name: spec for spec in interface.outputs}
-    outputs: dict[str, OutputRequest] = {}
+    outputs = RequestedOutputs()
     for output in requested:
         name, parameters = output.name, output.parameters
         if name not in specs:
             raise unknown_output(name, specs)
-        if name in outputs:
-            raise input_error(f"output '{name}' is requested twice")
         own, classes, place = None, 0, None
         if parameters is not None:
             own, classes, place = parameters.binary_data, parameters.classification or 0, region_slice(parameters)
             if place is not None:
                 _check_alone(parameters)
         # as in Triton, the default of the request is that of outputs that it does not list
-        outputs[name] = OutputRequest(specs[name], bool(own), classes, place)
-    return list(outputs.values())
+        outputs.add(OutputRequest(specs[name], bool(own), classes, place))
+    return outputs.to_list()
 
 
 def _check_alone(parameters: OutputParameters) -> None:

@@ -234,6 +234,12 @@ def _outputs() -> Iterator[GrpcCase]:
         for each in outputs:
             message.outputs.add(name=each)
         yield call(f"outputs: {name}", "ModelInfer", message)
+    swapped = pb.ModelInferRequest(model_name="swap", raw_input_contents=[struct.pack("<4f", 1, 2, 3, 4), bytes(4)])
+    swapped.inputs.add(name="a", datatype="FP32", shape=[1, 4])
+    swapped.inputs.add(name="b", datatype="INT32", shape=[1, 1])
+    for each in ("d", "c"):
+        swapped.outputs.add(name=each)
+    yield call("outputs: in the other order", "ModelInfer", swapped)
     for key, value in (
         ("classification", 1), ("classification", 0), ("classification", -1), ("classification", 9), ("classification", "x"),
         ("shared_memory_region", "r"), ("binary_data", True), ("mine", 1),

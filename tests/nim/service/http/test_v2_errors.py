@@ -184,7 +184,10 @@ def test_a_bool_that_is_neither_0_nor_1_is_rejected(client: Client) -> None:
     ("changes", "message"),
     [
         ({"outputs": [{"name": "z"}]}, "unknown output 'z'"),
-        ({"outputs": [{"name": "y"}, {"name": "y"}]}, "output 'y' is requested twice"),
+        (
+            {"outputs": [{"name": "y"}, {"name": "y", "parameters": {"binary_data": True}}]},
+            "output 'y' is requested twice, in different forms",
+        ),
         ({"parameters": {"sequence_id": -5}}, "Unable to parse 'sequence_id'"),
         ({"parameters": {"timeout": -1}}, "timeout"),
         ({"id": 5}, "id: expected text, got 5"),
