@@ -20,6 +20,7 @@ from .http import (
     management_v2_router,
     region_router,
     serve_metrics,
+    settings_router,
 )
 from .service import Service
 from .settings import ServiceSettings
@@ -54,12 +55,14 @@ def create_app(settings: ServiceSettings, folder: Path, host: str = "0.0.0.0") -
         lifespan=lambda _: lifespan(service),
         docs_url=None,  # the documentation pages load scripts from other servers
         redoc_url=None,
+        redirect_slashes=False,  # as on Triton, a path with another slash at its end does not exist
     )
     app.service, app.inference_handler = service, InferenceHandler(service)
     install_error_handlers(app)
     app.include_router(management_v1_router(service))
     app.include_router(management_v2_router(service))
     app.include_router(region_router(service))
+    app.include_router(settings_router(service))
     app.include_router(inference_router(app.inference_handler))
     return app
 

@@ -13,6 +13,7 @@ EXTENSIONS = (
     "model_configuration",
     "statistics",
     "model_repository",
+    "parameters",
     "sequence",
     "system_shared_memory",
 )

@@ -11,8 +11,9 @@ from queue import Empty, SimpleQueue
 from .ensemble_nesting import nested_order
 from .ensembles import EnsembleModel
 from .memory_budget import MemoryBudget
+from .model_versions import version_number
 from .module_model import ModuleModel, SchedulerOptions
-from .request_errors import RequestError, not_found
+from .request_errors import input_error, not_found
 from .sequence_model import SequenceModel
 from .served_model import ServedModel
 from .settings import ModelSettings, ServiceSettings
@@ -74,24 +75,32 @@ class ServedModels(Mapping[str, ServedModel]):
     def find(self, name: str) -> ServedModel:
         """The model `name`. Raises RequestError with status 404 that lists the models."""
         if name not in self._models:
-            text = f"Request for unknown model: '{name[:128]}' is not found"
-            raise not_found(f"{text}; the models are {', '.join(self)}")
+            raise not_found(f"Request for unknown model: '{name[:128]}' is not found; {self._names()}")
         return self._models[name]
 
     def find_version(self, name: str, version: str | None = None) -> ServedModel:
-        """The model `name`, in `version` unless that is None. Raises RequestError with status 404."""
+        """The model `name`, in `version` unless that is None. Raises RequestError with status 404, or 400 if `version`
+        is not a positive number."""
+        number = None if version is None else version_number(version)
         model = self.find(name)
-        if version not in (None, model.version):
-            text = f"Request for unknown model: '{name}' version {str(version)[:128]} is not found"
+        if number not in (None, model.version):
+            text = f"Request for unknown model: '{name}' version {number} is not found"
             raise not_found(f"{text}; the version is {model.version}")
         return model
 
-    def find_v2(self, name: str, version: str | None = None) -> ServedModel:
-        """The same as `find_version`, but raises RequestError with status 400, as Triton answers over HTTP."""
-        try:
-            return self.find_version(name, version)
-        except RequestError as error:
-            raise RequestError(400, error.kind, error.message) from None
+    def find_counted(self, name: str, version: str | None = None) -> ServedModel:
+        """The same for requests of statistics, where Triton answers with status 400 and other texts."""
+        number = None if version is None else version_number(version)
+        if name not in self._models:
+            raise input_error(f"requested model '{name[:128]}' is not available; {self._names()}")
+        model = self._models[name]
+        if number not in (None, model.version):
+            text = f"requested model version is not available for model '{name}'"
+            raise input_error(f"{text}; the version is {model.version}")
+        return model
+
+    def _names(self) -> str:
+        return f"the models are {', '.join(self)}"
 
     def not_ready_reason(self) -> str:
         """The reasons why models are not ready; "" if all are."""

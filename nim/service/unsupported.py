@@ -11,8 +11,7 @@ from .request_errors import RequestError, not_found, not_supported
 
 _RDMA = "this service does not support shared memory over RDMA; system shared memory is available"
 _CONTROL = "this service loads the models of its service.json at startup, and neither loads nor unloads others"
-_TRACE = "this service does not support traces; its log and its metrics cover all requests"
-_LOGGING = "this service's log is configured at startup: NIM_LOG_LEVEL, or portalis run --log-level"
+_REPOSITORY = "'repository_name' specification is not supported"
 _GENERATE = "this service does not support the generate extension; use /v2/models/{name}/infer"
 _KSERVE_V1 = (
     "this service does not support the first version of KServe's protocol; use /v2/models/{name}/infer, or "
@@ -21,16 +20,11 @@ _KSERVE_V1 = (
 _PATHS: Final = (
     (re.compile("/v1/models/.+:(predict|explain)"), _KSERVE_V1),
     (re.compile("/v2/rdmasharedmemory(/.*)?"), _RDMA),
-    (re.compile("/v2/repository/.+"), _CONTROL),
-    (re.compile("/v2/(models/.+/)?trace/setting"), _TRACE),
-    (re.compile("/v2/logging"), _LOGGING),
+    (re.compile("/v2/repository/models/.+/(un)?load"), _CONTROL),
+    (re.compile("/v2/repository/[^/]+/(index|models/.+/(un)?load)"), _REPOSITORY),
     (re.compile("/v2/models/.+/generate(_stream)?"), _GENERATE),
 )
-UNSUPPORTED_METHODS: Final = {
-    **dict.fromkeys(("RepositoryModelLoad", "RepositoryModelUnload"), _CONTROL),
-    "TraceSetting": _TRACE,
-    "LogSettings": _LOGGING,
-}
+UNSUPPORTED_METHODS: Final = dict.fromkeys(("RepositoryModelLoad", "RepositoryModelUnload"), _CONTROL)
 """Unsupported methods of gRPC, and the reason of each."""
 
 

@@ -67,7 +67,7 @@ def message_reader(message: Any) -> Callable[[bytes], Any]:
 def checked_message(message: Any) -> Any:
     """`message` itself. Raises RequestError with status 400 for an UnreadableMessage."""
     if type(message) is UnreadableMessage:
-        raise input_error(f"the request is not a valid message of type {message.kind}")
+        raise input_error(f"Unable to parse request; it is not a valid message of type {message.kind}")
     return message
 
 

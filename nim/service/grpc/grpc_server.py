@@ -23,6 +23,7 @@ from ..shared_memory import ALREADY_EXISTS
 from ..unsupported import UNSUPPORTED_METHODS, refuse_method
 from .methods import HEALTH, HEALTH_SERIALIZERS, INFERENCE, HealthMethods, InferenceMethods, decompressed
 from .region_methods import RegionMethods
+from .settings_methods import SettingsMethods
 
 _STATUSES = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
@@ -157,6 +158,7 @@ def _handlers(service: Service, inference: InferenceMethods) -> list[grpc.Generi
         "RepositoryIndex": inference.repository_index,
         "ModelInfer": inference.model_infer,
         **RegionMethods(service.regions).by_name(),
+        **SettingsMethods(service.models).by_name(),
         **{name: refuse_method(reason) for name, reason in UNSUPPORTED_METHODS.items()},
     }
     methods = {name: calls.unary(f"/{INFERENCE}/{name}", inner, _serializers(name)) for name, inner in unary.items()}

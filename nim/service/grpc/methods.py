@@ -14,7 +14,8 @@ from ..codec.compressed_messages import CompressedMessage, decompressing_reader
 from ..codec.core_faults import describe_rejected
 from ..codec.protobuf_messages import LargeRequest, checked_message, message_reader, pb
 from ..metadata import EXTENSIONS, model_metadata
-from ..request_errors import RequestError, internal_error, memory_exhausted, not_found
+from ..model_versions import version_number
+from ..request_errors import RequestError, internal_error, memory_exhausted, not_found, not_supported
 from ..served_model import ServedModel
 from ..service import Service
 from ..triton_config import model_config
@@ -59,7 +60,8 @@ class InferenceMethods:
     async def model_ready(self, request: Any, _: Any) -> Any:
         """Whether the model has answered its warm-up request; an unknown model is not ready, as with Triton."""
         model = self._service.models.get(request.name)
-        known = model is not None and request.version in ("", model.version)
+        version = version_number(request.version) if request.version else ""
+        known = model is not None and version in ("", model.version)
         return pb.ModelReadyResponse(ready=known and model is not None and model.ready)
 
     async def server_metadata(self, request: Any, _: Any) -> Any:
@@ -77,14 +79,18 @@ class InferenceMethods:
 
     async def model_statistics(self, request: Any, _: Any) -> Any:
         """The statistics of one model, or of all models that are ready."""
-        models = [self._find(request.name, request.version)] if request.name else self._service.models.values()
+        all_models = self._service.models
+        find, version = all_models.find_counted, request.version or None
+        models = [find(request.name, version)] if request.name or version else all_models.values()
         statistics = [model.statistics_document() for model in models if request.name or model.ready]
         return _from_json({"model_stats": statistics}, pb.ModelStatisticsResponse())
 
     async def repository_index(self, request: Any, _: Any) -> Any:
-        """All models and their states."""
+        """All models and their states, in the order of their names."""
+        if request.repository_name:
+            raise not_supported("'repository_name' specification is not supported")
         index = pb.RepositoryIndexResponse()
-        for model in self._service.models.values():
+        for model in sorted(self._service.models.values(), key=lambda model: model.name):
             if request.ready and not model.ready:
                 continue
             version, state = model.version, model.repository_state

@@ -8,6 +8,7 @@ from .management_v1 import management_v1_router
 from .management_v2 import management_v2_router
 from .middleware import RequestMiddleware
 from .region_endpoints import region_router
+from .settings_endpoints import settings_router
 
 __all__ = [
     "DrainingServer",
@@ -20,5 +21,6 @@ __all__ = [
     "management_v2_router",
     "region_router",
     "serve_metrics",
+    "settings_router",
     "uvicorn_config",
 ]

@@ -6,13 +6,17 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+from fastapi import Request
 from starlette.types import Receive
 
 from ..codec.binary_data import Body
 from ..memory_budget import MemoryShare
 from ..request_errors import RequestError, client_disconnected, memory_exhausted, request_too_large
+from ..service import Service
 
 Headers = Mapping[bytes, bytes]
+MAX_OPTIONS_BYTES = 1 << 16
+"""The maximum size of a body that is no inference request."""
 
 
 async def read_body(
@@ -35,6 +39,15 @@ async def read_body(
     except BaseException:
         body.clear()  # the traceback of the error can reference it for a long time
         raise
+
+
+async def read_small_body(service: Service, request: Request) -> Body:
+    """The body of a request that has a few options only, of at most `MAX_OPTIONS_BYTES`. Raises RequestError as
+    `read_body` does."""
+    settings, headers = service.settings, dict(request.scope["headers"])
+    max_bytes, timeout_s = min(settings.max_request_bytes, MAX_OPTIONS_BYTES), settings.body_timeout_s
+    with service.budget.share() as share:
+        return await read_body(request.receive, headers, share, max_bytes=max_bytes, timeout_s=timeout_s)
 
 
 async def _receive_body(receive: Receive, body: bytearray, share: MemoryShare, max_bytes: int) -> Body:

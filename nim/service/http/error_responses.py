@@ -18,9 +18,21 @@ from ..unsupported import unknown_path
 
 def error_document(error: RequestError, path: str) -> dict[str, Any]:
     """The JSON of `error` for a request to `path`: paths under /v2 use the format of the Open Inference Protocol."""
-    if path == "/v2" or path.startswith("/v2/"):
+    if _is_v2(path):
         return {"error": error.message}
     return {"error": {"message": error.message, "type": error.kind, "code": error.status}}
+
+
+def _is_v2(path: str) -> bool:
+    return path == "/v2" or path.startswith("/v2/")
+
+
+def _with_phrase(error: RequestError, path: str) -> RequestError:
+    """`error` of the framework; under /v2 its text begins with the phrase of the status, which is all that Triton
+    says."""
+    if not _is_v2(path) or error.status not in (404, 405):
+        return error
+    return RequestError(error.status, error.kind, f"{http.HTTPStatus(error.status).phrase}; {error.message}")
 
 
 def error_body(error: RequestError, path: str) -> bytes:
@@ -53,14 +65,15 @@ def install_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def _http(request: Request, error: HTTPException) -> Response:
+        path = request.url.path
         if error.status_code == http.HTTPStatus.NOT_FOUND:  # raised by the framework: the service raises RequestError
-            return error_response(unknown_path(request.url.path), request.url.path)
+            return error_response(_with_phrase(unknown_path(path), path), path)
         text = str(error.detail)
         if error.status_code == http.HTTPStatus.METHOD_NOT_ALLOWED:
             allowed = (error.headers or {}).get("Allow", "other methods")
             text = f"method {request.method[:32]} is not allowed for this path, which accepts {allowed}"
         kind = http.HTTPStatus(error.status_code).phrase.title().replace(" ", "") + "Error"
-        response = error_response(RequestError(error.status_code, kind, text), request.url.path)
+        response = error_response(_with_phrase(RequestError(error.status_code, kind, text), path), path)
         response.headers.update(error.headers or {})
         return response
 

@@ -15,8 +15,8 @@ from starlette.types import Receive, Scope, Send
 from ..codec import SMALL_BYTES, EncodedResponse
 from ..codec.binary_data import HEADER, Body, Chunk
 from ..codec.compression import response_encoding
-from ..codec.core_faults import describe_rejected
 from ..memory_budget import MemoryShare
+from ..model_versions import path_version
 from ..request_errors import RequestError, client_disconnected, internal_error
 from ..served_model import ServedModel
 from ..service import Service
@@ -55,7 +55,7 @@ class InferenceHandler:
         status, headers = 200, [_JSON]
         try:
             models = self._service.models
-            model = models.find_version(target.name, target.version if target.v2 else None)
+            model = models.find_version(target.name, path_version(target.version))
             request_headers = dict(scope["headers"])
             response = await self._counted(model, request_headers, receive, share, v2=target.v2)
             if response.json_length is not None:
@@ -114,10 +114,7 @@ class InferenceHandler:
             share=share,
             cancellable=functools.partial(_unless_gone, receive),
         )
-        try:
-            outputs = await _unless_gone(receive, self._service.run(model, request))
-        except RequestError as error:
-            raise (describe_rejected(error, model.interface, request) if v2 else error) from None
+        outputs = await _unless_gone(receive, self._service.run(model, request))
         if request.has_classes:
             request, outputs = await codec.classify(
                 request, outputs, batches=model.interface.max_batch_size > 0, labels=model.labels, share=share

@@ -231,7 +231,8 @@ class V2ModelState(JsonObject):
     name: str
     version: str
     state: Literal["READY", "LOADING", "UNAVAILABLE"]
-    reason: str
+    reason: str = ""
+    """Why the model is unavailable; omitted for all others."""
 
 
 class V2IndexRequest(JsonObject):

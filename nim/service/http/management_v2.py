@@ -12,11 +12,12 @@ from pydantic import ValidationError
 
 from ..codec import describe_validation_error, parse_json
 from ..metadata import HTTP_EXTENSIONS, model_metadata
-from ..request_errors import input_error, unavailable
+from ..model_versions import path_version
+from ..request_errors import RequestError, input_error, unavailable
 from ..served_model import ServedModel
 from ..service import Service
 from ..triton_config import config_document, model_config
-from .body import read_body
+from .body import read_small_body
 from .management_schema import (
     V2_TAG,
     V2IndexRequest,
@@ -29,8 +30,7 @@ from .management_schema import (
     v2_errors,
 )
 
-MAX_INDEX_BYTES = 1 << 16  # the request contains a filter only
-_NOT_LOADED = v2_errors({400: "unknown model or version", 404: "unknown path", 503: "the model is not loaded"})
+_NOT_LOADED = v2_errors({400: "invalid version", 404: "unknown model, version or path", 503: "the model is not loaded"})
 _NOT_READY = v2_errors({503: "a model is loading or has failed"})
 _INDEX_ERRORS = v2_errors(
     {400: "the request is invalid", 408: "the body was not complete in time", 413: "the body is too large"}
@@ -74,33 +74,34 @@ def _add_server(routes: APIRouter, service: Service) -> None:
 
 
 def _add_index(routes: APIRouter, service: Service) -> None:
-    settings = service.settings
     schema = V2IndexRequest.model_json_schema()
 
     @routes.post(
         "/repository/index",
         responses=_INDEX_ERRORS,
+        response_model_exclude_defaults=True,
         openapi_extra={"requestBody": {"required": False, "content": {"application/json": {"schema": schema}}}},
     )
     async def index(request: Request) -> list[V2ModelState]:
-        """All models and their states."""
-        max_bytes, timeout_s = min(settings.max_request_bytes, MAX_INDEX_BYTES), settings.body_timeout_s
-        headers = dict(request.scope["headers"])
-        with service.budget.share() as share:
-            body = await read_body(request.receive, headers, share, max_bytes=max_bytes, timeout_s=timeout_s)
+        """All models and their states, in the order of their names."""
+        body = await read_small_body(service, request)
         try:
             options = V2IndexRequest.model_validate(parse_json(body) if body.strip() else {})
         except ValidationError as error:
             raise input_error(describe_validation_error(error)) from None
-        return [_model_state(model) for model in service.models.values() if model.ready or not options.ready]
+        models = sorted(service.models.values(), key=lambda model: model.name)
+        return [_model_state(model) for model in models if model.ready or not options.ready]
 
 
 def _add_model(routes: APIRouter, service: Service, path: str) -> None:
     """Add the routes of a single model under `path`, with or without a version."""
     versioned = "{version}" in path
 
+    def target(request: Request) -> tuple[str, str | None]:
+        return request.path_params["name"], path_version(request.path_params.get("version"))
+
     def find(request: Request) -> ServedModel:
-        return service.models.find_v2(request.path_params["name"], request.path_params.get("version"))
+        return service.models.find_version(*target(request))
 
     async def metadata(request: Request) -> dict[str, Any]:
         """The inputs and outputs of a model."""
@@ -108,8 +109,13 @@ def _add_model(routes: APIRouter, service: Service, path: str) -> None:
 
     async def ready(request: Request) -> Response:
         """Readiness of a model: succeeds when it is loaded and has served a first request."""
-        _check_ready(find(request).not_ready_reason())
-        return Response()
+        name, version = target(request)
+        try:
+            model = service.models.find_version(name, version)
+        except RequestError as error:
+            raise _not_ready(error) from None
+        _check_ready(model.not_ready_reason())
+        return Response(headers={"content-type": "text/plain"})
 
     async def config(request: Request) -> dict[str, Any]:
         """The configuration of a model, in the JSON form of Triton's ``ModelConfig``."""
@@ -117,7 +123,7 @@ def _add_model(routes: APIRouter, service: Service, path: str) -> None:
 
     async def statistics(request: Request) -> V2Statistics:
         """Statistics of a model."""
-        return V2Statistics(model_stats=[find(request).statistics_document()])
+        return V2Statistics(model_stats=[service.models.find_counted(*target(request)).statistics_document()])
 
     parameters = [_path_parameter(name) for name in ("name", "version")[: 1 + versioned]]
     for suffix, endpoint, options in (
@@ -144,6 +150,11 @@ def _path_parameter(name: str) -> dict[str, Any]:
 def _check_ready(not_ready_reason: str) -> None:
     if not_ready_reason:
         raise unavailable(f"not ready: {not_ready_reason}")
+
+
+def _not_ready(error: RequestError) -> RequestError:
+    """The error of a request for the readiness of an unknown model: Triton does not distinguish it from others."""
+    return input_error(f"Model version not ready; {error.message}") if error.status == 404 else error
 
 
 def _model_state(model: ServedModel) -> V2ModelState:

@@ -16,10 +16,9 @@ from ..request_errors import RequestError, input_error
 from ..runtime_api import describe_json_value
 from ..service import Service
 from ..shared_memory import check_cuda_region, refuse_cuda_region
-from .body import read_body
+from .body import read_small_body
 from .management_schema import V2_TAG, CudaRegion, SystemRegion, V2RegisterRequest, v2_errors
 
-MAX_REGISTER_BYTES = 1 << 16
 _STATUS_ERRORS = v2_errors({404: "unknown region"})
 _REGISTER_ERRORS = v2_errors(
     {
@@ -85,12 +84,7 @@ def _add_registration(routes: APIRouter, service: Service) -> None:
     )
     async def register(region: str, request: Request) -> Response:
         """Register a range of a shared memory object of this host as a region."""
-        settings = service.settings
-        max_bytes = min(settings.max_request_bytes, MAX_REGISTER_BYTES)
-        with service.budget.share() as share:
-            headers = dict(request.scope["headers"])
-            receive, timeout_s = request.receive, settings.body_timeout_s
-            body = await read_body(receive, headers, share, max_bytes=max_bytes, timeout_s=timeout_s)
+        body = await read_small_body(service, request)
         service.regions.register(region, *parse_registration(parse_json(body)))
         return _done()
 

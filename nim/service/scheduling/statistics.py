@@ -117,4 +117,6 @@ class ModelStatistics:
                     }
                     for rows, each in sorted(self.batches.items())
                 ],
+                "response_stats": {},  # of decoupled models
+                "memory_usage": [],  # Triton has it for GPUs
             }
