@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 from ..codec import SMALL_BYTES, EncodedResponse
 from ..codec.binary_data import HEADER, Body, Chunk
 from ..codec.compression import response_encoding
+from ..codec.core_faults import describe_rejected
 from ..memory_budget import MemoryShare
 from ..model_versions import path_version
 from ..request_errors import RequestError, client_disconnected, internal_error
@@ -114,7 +115,10 @@ class InferenceHandler:
             share=share,
             cancellable=functools.partial(_unless_gone, receive),
         )
-        outputs = await _unless_gone(receive, self._service.run(model, request))
+        try:
+            outputs = await _unless_gone(receive, self._service.run(model, request))
+        except RequestError as error:
+            raise (describe_rejected(error, model.interface, request) if v2 else error) from None
         if request.has_classes:
             request, outputs = await codec.classify(
                 request, outputs, batches=model.interface.max_batch_size > 0, labels=model.labels, share=share

@@ -102,7 +102,7 @@ class InferenceResponse(Response):
 
 
 _V2_RESPONSES: Final[Responses] = {
-    **v2_errors({**_ERRORS, 404: "unknown model, version or path", 501: _UNKNOWN_ENCODING}),
+    **v2_errors({**_ERRORS, 404: "unknown path, model or version", 501: _UNKNOWN_ENCODING}),
     200: {"content": _BINARY},
 }
 INFERENCE_ENDPOINTS: Final = (

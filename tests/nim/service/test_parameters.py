@@ -19,6 +19,7 @@ from tritonclient.utils import InferenceServerException
 from portalis.nim.service import unsupported
 from portalis.nim.service.grpc.methods import InferenceMethods
 from portalis.nim.service.grpc.region_methods import RegionMethods
+from portalis.nim.service.grpc.settings_methods import SettingsMethods
 from portalis.nim.service.shared_memory import RegionRegistry
 from tests.running.waiting import PATIENCE_S
 
@@ -117,7 +118,7 @@ def test_invalid_values_are_rejected_over_grpc(client: Client, parameters: dict[
     [
         ("load_model", ("same",), "neither loads nor unloads"),
         ("unload_model", ("same",), "neither loads nor unloads"),
-        ("get_trace_settings", (), "does not support traces"),
+        ("update_trace_settings", (None, {"trace_rate": "100"}), "does not support traces"),
         ("update_log_settings", ({"log_verbose_level": 1},), "NIM_LOG_LEVEL"),
     ],
 )
@@ -134,7 +135,7 @@ def test_methods_of_triton_that_the_service_lacks_are_unimplemented_with_the_rea
 def test_every_method_of_the_protocol_is_served_or_rejected_with_the_reason() -> None:
     methods = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods
     served = {name for name in dir(InferenceMethods) if not name.startswith("_")}
-    served |= {_snake(name) for name in RegionMethods(RegionRegistry(0)).by_name()}
+    served |= {_snake(name) for name in (*RegionMethods(RegionRegistry(0)).by_name(), *SettingsMethods(()).by_name())}
     for method in methods:
         assert (_snake(method.name) in served) != (method.name in unsupported.UNSUPPORTED_METHODS), method.name
 
@@ -145,7 +146,10 @@ def _snake(name: str) -> str:
 
 def test_a_wrong_method_is_rejected_with_the_allowed_one(client: Client) -> None:
     status, document = client.get("/v2/models/same/infer")
-    assert (status, document["error"]) == (405, "method GET is not allowed for this path, which accepts POST")
+    assert (status, document["error"]) == (
+        405,
+        "Method Not Allowed; method GET is not allowed for this path, which accepts POST",
+    )
 
 
 def test_an_unknown_content_encoding_is_rejected_with_the_supported_ones(client: Client) -> None:

@@ -178,7 +178,6 @@ def test_shared_memory_calls(client: AnyClient) -> None:
     assert "failed to register CUDA shared memory region: 'region'" in failed.message()
 
 
-@pytest.mark.xfail(reason="to do: compare", strict=True)
 @pytest.mark.service
 def test_settings_of_the_log_and_of_traces_can_be_read(client: AnyClient) -> None:
     assert "log_info" in str(client.document("get_log_settings"))

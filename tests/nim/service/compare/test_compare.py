@@ -10,9 +10,11 @@ from .comparison import all_cases, differences
 from .known_differences import known_differences
 from .serving import both_servers
 
-pytestmark = [pytest.mark.service, pytest.mark.triton]
+DOCUMENTATION = Path(__file__).resolve().parents[4] / "docs" / "service.md"
 
 
+@pytest.mark.service
+@pytest.mark.triton
 def test_each_difference_from_triton_is_in_the_table_and_the_table_has_no_others(
     tmp_path: Path, wasm_backends: Path
 ) -> None:
@@ -30,3 +32,14 @@ def test_each_difference_from_triton_is_in_the_table_and_the_table_has_no_others
     ]
     assert not new, "not in the table:\n" + "\n".join(new)[:20_000]
     assert not gone, "in the table, but no difference:\n" + "\n".join(gone)[:20_000]
+
+
+def test_the_documentation_lists_the_reasons_of_the_table() -> None:
+    listed: list[str] = []
+    for title in ("Errors of requests as in Triton", "Other requests as in Triton"):
+        _, _, rest = DOCUMENTATION.read_text(encoding="utf-8").partition(f"\n## {title}\n")
+        section = rest.partition("\n## ")[0]
+        assert "\n- " in section, title
+        listed += [" ".join(each.split()) for each in section.split("\n\n")[-1].removeprefix("- ").split("\n- ")]
+    reasons = dict.fromkeys(each.reason for each in known_differences().values())
+    assert sorted(listed) == sorted(f"{reason}." for reason in reasons if not reason.startswith("to do"))

@@ -266,13 +266,25 @@ def test_unknown_models_and_versions_are_not_found(triton_client: triton.Inferen
     error = rpc_error(stub, pb.ModelInferRequest(model_name="gelu", model_version="9"))
     text = "Request for unknown model: 'gelu' version 9 is not found; the version is 3"
     assert (error.code(), error.details()) == (grpc.StatusCode.NOT_FOUND, text)
-    for method in (
-        triton_client.get_model_metadata,
-        triton_client.get_model_config,
-        triton_client.get_inference_statistics,
-    ):
+    for method in (triton_client.get_model_metadata, triton_client.get_model_config):
         with pytest.raises(InferenceServerException, match="unknown model: 'nope'"):
             method("nope")
+    with pytest.raises(InferenceServerException, match="requested model 'nope' is not available") as caught:
+        triton_client.get_inference_statistics("nope")
+    assert caught.value.status() == "StatusCode.INVALID_ARGUMENT"
+
+
+@pytest.mark.parametrize("version", ["x", "-1", "", str(2**63)])
+def test_a_version_that_is_no_positive_number_is_invalid(
+    triton_client: triton.InferenceServerClient, version: str
+) -> None:
+    if not version:
+        assert triton_client.is_model_ready("gelu", version)
+        return
+    for method in (triton_client.is_model_ready, triton_client.get_model_metadata):
+        with pytest.raises(InferenceServerException, match="version should be an integral value > 0") as caught:
+            method("gelu", version)
+        assert caught.value.status() == "StatusCode.INVALID_ARGUMENT"
 
 
 def test_a_method_that_the_service_lacks_is_unimplemented(triton_client: triton.InferenceServerClient) -> None:

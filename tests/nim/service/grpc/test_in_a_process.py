@@ -71,7 +71,10 @@ def test_the_log_has_a_json_record_with_the_id_of_each_request(tmp_path: Path) -
             broken = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
             with pytest.raises(grpc.RpcError) as caught:
                 broken(b"\xff\xff", timeout=waiting.PATIENCE_S)
-        assert caught.value.details() == "the request is not a valid message of type inference.ModelInferRequest"
+        assert (
+            caught.value.details()
+            == "Unable to parse request; it is not a valid message of type inference.ModelInferRequest"
+        )
         stop(service)
         assert service.end() == 0, service.text()
     records = [each for each in service.records() if each.get("method") == "gRPC"]

@@ -255,9 +255,7 @@ def test_messages_name_an_element_by_its_json_type(client: Client, element: str,
         ("rdmasharedmemory/region/a/status", "does not support shared memory over RDMA"),
         ("repository/models/same_FP32/load", "neither loads nor unloads"),
         ("repository/models/same_FP32/unload", "neither loads nor unloads"),
-        ("trace/setting", "does not support traces"),
-        ("models/same_FP32/trace/setting", "does not support traces"),
-        ("logging", "NIM_LOG_LEVEL"),
+        ("repository/mine/index", "'repository_name' specification is not supported"),
         ("models/same_FP32/generate", "does not support the generate extension"),
         ("models/same_FP32/versions/1/generate_stream", "does not support the generate extension"),
     ],
@@ -280,24 +278,66 @@ def test_raw_outputs_are_sent_by_v2_only(client: Client) -> None:
     assert status == 400 and "/v2/models/{name}/infer" in json.loads(response)["error"]["message"]
 
 
-@pytest.mark.parametrize("path", ["", "/ready", "/config", "/stats", "/versions/1", "/versions/1/ready"])
-def test_an_unknown_model_is_rejected_with_the_names_of_the_models(client: Client, path: str) -> None:
-    status, response = client.get(f"/v2/models/unknown{path}")
-    assert status == 400
-    text = "Request for unknown model: 'unknown' is not found; the models are same_BOOL"
-    assert response["error"].startswith(text)
-    status, text = status_and_error(
-        post(client, f"/v2/models/unknown{'/versions/1' if 'versions' in path else ''}/infer", b"{}")
-    )
-    assert status == 404 and text.startswith("Request for unknown model: 'unknown' is not found; the models are")
+@pytest.mark.parametrize(
+    ("path", "status", "first"),
+    [
+        ("", 404, "Request for unknown model: 'unknown' is not found"),
+        ("/config", 404, "Request for unknown model: 'unknown' is not found"),
+        ("/versions/1", 404, "Request for unknown model: 'unknown' is not found"),
+        ("/ready", 400, "Model version not ready; Request for unknown model: 'unknown' is not found"),
+        ("/versions/1/ready", 400, "Model version not ready; Request for unknown model: 'unknown' is not found"),
+        ("/stats", 400, "requested model 'unknown' is not available"),
+        ("/trace/setting", 400, "Request for unknown model : unknown"),
+    ],
+)
+def test_an_unknown_model_is_rejected_as_on_triton_with_the_names_of_the_models(
+    client: Client, path: str, status: int, first: str
+) -> None:
+    found, response = client.get(f"/v2/models/unknown{path}")
+    assert found == status
+    assert response["error"].startswith(f"{first}; the models are same_BOOL"), response
 
 
-def test_an_unknown_version_is_rejected_with_the_version_of_the_model(client: Client) -> None:
-    expected = "Request for unknown model: 'same_FP32' version 2 is not found; the version is 1"
-    for path in ("/v2/models/same_FP32/versions/2", "/v2/models/same_FP32/versions/2/config"):
-        assert client.get(path) == (400, {"error": expected})
-    status, text = status_and_error(post(client, "/v2/models/same_FP32/versions/2/infer", b"{}"))
-    assert (status, text) == (404, expected)
+def test_an_unknown_model_or_version_of_an_inference_request_is_404(client: Client) -> None:
+    for path, message in (
+        ("unknown", "Request for unknown model: 'unknown' is not found; the models are same_BOOL"),
+        ("unknown/versions/1", "Request for unknown model: 'unknown' is not found; the models are same_BOOL"),
+        ("same_FP32/versions/2", "Request for unknown model: 'same_FP32' version 2 is not found; the version is 1"),
+        ("same_FP32/versions/x", "Not Found; the version 'x' in the path is not a number"),
+    ):
+        status, text = status_and_error(post(client, f"/v2/models/{path}/infer", b"{}"))
+        assert status == 404 and text.startswith(message), text
+
+
+@pytest.mark.parametrize(
+    ("version", "status", "message"),
+    [
+        ("2", 404, "Request for unknown model: 'same_FP32' version 2 is not found; the version is 1"),
+        ("0", 404, "Request for unknown model: 'same_FP32' version 0 is not found; the version is 1"),
+        ("x", 404, "Not Found; the version 'x' in the path is not a number"),
+        ("-1", 404, "Not Found; the version '-1' in the path is not a number"),
+        ("%D9%A1", 404, "Not Found; the version '\u0661' in the path is not a number"),
+        (str(2**63), 400, "failed to get model version from specified version string '9223372036854775808'"),
+        ("9" * 5000, 400, "failed to get model version from specified version string '9999"),
+    ],
+)
+def test_an_unknown_version_is_rejected_with_the_version_of_the_model(
+    client: Client, version: str, status: int, message: str
+) -> None:
+    for suffix in ("", "/config"):
+        found, response = client.get(f"/v2/models/same_FP32/versions/{version}{suffix}")
+        assert (found, response["error"][: len(message)]) == (status, message)
+
+
+def test_a_version_may_have_zeros_in_front(client: Client) -> None:
+    assert client.get("/v2/models/same_FP32/versions/0001/ready")[0] == 200
+
+
+@pytest.mark.parametrize("path", ["/v2/", "/v2/health/live/", "/v2/models/same_FP32/", "/v1/models/"])
+def test_a_slash_at_the_end_makes_another_path(client: Client, path: str) -> None:
+    status, response = client.get(path)
+    assert status == 404
+    assert "no route for path" in str(response["error"])
 
 
 @pytest.mark.parametrize("method", ["HEAD", "OPTIONS", "PUT", "DELETE", "GET"])
