@@ -16,7 +16,7 @@ from ..service import Service
 
 Headers = Mapping[bytes, bytes]
 MAX_OPTIONS_BYTES = 1 << 16
-"""The maximum size of a body that is no inference request."""
+"""The maximum size of a body with options or settings."""
 
 
 async def read_body(

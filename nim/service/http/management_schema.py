@@ -232,7 +232,7 @@ class V2ModelState(JsonObject):
     version: str
     state: Literal["READY", "LOADING", "UNAVAILABLE"]
     reason: str = ""
-    """Why the model is unavailable; omitted for all others."""
+    """The reason why the model is unavailable; omitted for all others."""
 
 
 class V2IndexRequest(JsonObject):
