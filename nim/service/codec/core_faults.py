@@ -16,6 +16,7 @@ from .parsed_request import ParsedRequest
 MAX_NAME = 128
 """Maximum number of characters of a client's text in a message."""
 _MAX_FAULT = 2000  # characters of a fault: a request can have any number of inputs
+_MAX_CHECKED = 1 << 17  # elements of a BYTES tensor: further ones would delay other requests
 _LENGTH_BYTES = 4  # of an element of a BYTES tensor
 _MAX_ROWS = (1 << 32) - 1  # the core's number of rows has 32 bits
 _MAX_COUNT = (1 << 64) - 1
@@ -198,6 +199,8 @@ def _bytes_fault(declared: DeclaredInput, count: int) -> str:
     where = f"for inference input '{declared.name}' for model '{MODEL_NAME}'"
     data, offset, checked = declared.data, 0, 0
     while offset < len(data):
+        if checked == _MAX_CHECKED:
+            return ""
         left = len(data) - offset
         if left < _LENGTH_BYTES:
             return (

@@ -112,3 +112,14 @@ def test_an_input_that_the_model_rejects_is_described() -> None:
     assert error.message == text
     other = RequestError(503, "HostBusy", "no further instance")
     assert describe_rejected(other, MODEL, request) is other
+
+
+def test_the_cost_of_many_bytes_elements_is_bounded() -> None:
+    message = pb.ModelInferRequest()
+    message.inputs.add(name="x", datatype="FP32", shape=[1])
+    message.inputs.add(name="names", datatype="BYTES", shape=[1 << 24])
+    message.raw_input_contents.extend([bytes(4), bytes((1 << 25) - 1)])
+    with pytest.raises(RequestError, match="^input 'names'"):
+        parse_infer_request(MODEL, message, None, thorough=True)
+    message.inputs[1].shape[:] = [1]
+    assert "unexpected number of string elements 2 for inference input 'names'" in grpc_fault(message)
