@@ -16,7 +16,7 @@ def version_number(text: str) -> str:
         string = f"failed to get model version from specified version string '{text[:128]}'"
         raise input_error(f"{string} (details: stol), {_WANTED}")
     if text.startswith("-") and digits != "0":
-        raise input_error(f"invalid model version specified '{text}' , {_WANTED}")
+        raise input_error(f"invalid model version specified '{text[:128]}' , {_WANTED}")
     return digits
 
 

@@ -19,7 +19,6 @@ from ..request_errors import RequestError, internal_error, memory_exhausted, not
 from ..served_model import ServedModel
 from ..service import Service
 from ..triton_config import model_config
-from .requested_version import requested_version
 
 INFERENCE = "inference.GRPCInferenceService"
 HEALTH = "grpc.health.v1.Health"
@@ -167,7 +166,7 @@ class InferenceMethods:
             metrics.count_request(model.name, time.perf_counter() - began, error, "grpc")
 
     def _find(self, name: str, version: str) -> ServedModel:
-        return self._service.models.find_version(name, requested_version(version) if version else None)
+        return self._service.models.find_version(name, version or None)
 
     async def _infer(self, model: ServedModel, message: Any, timeout_s: float | None, serialized: bool) -> Any:
         codec = self._service.codec
