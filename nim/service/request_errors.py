@@ -54,6 +54,11 @@ def client_disconnected() -> RequestError:
     return RequestError(499, "ClientDisconnected", "the client disconnected before the response")
 
 
+def request_cancelled() -> RequestError:
+    """The client has cancelled its call over gRPC. The error is for the metrics only: no client receives it."""
+    return RequestError(499, "Cancelled", "the client cancelled the request")
+
+
 def request_too_large(max_bytes: int) -> RequestError:
     """The body has more than `max_bytes` bytes."""
     return RequestError(413, "RequestTooLargeError", f"the request exceeds the limit of {max_bytes} bytes")

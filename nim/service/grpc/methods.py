@@ -15,7 +15,7 @@ from ..codec.core_faults import describe_rejected
 from ..codec.protobuf_messages import LargeRequest, checked_message, message_reader, pb
 from ..metadata import EXTENSIONS, model_metadata
 from ..model_versions import version_number
-from ..request_errors import RequestError, internal_error, memory_exhausted, not_found, not_supported
+from ..request_errors import RequestError, internal_error, memory_exhausted, not_found, not_supported, request_cancelled
 from ..served_model import ServedModel
 from ..service import Service
 from ..triton_config import model_config
@@ -160,7 +160,7 @@ class InferenceMethods:
             error = raised
             raise
         except asyncio.CancelledError:
-            error = RequestError(499, "Cancelled", "the client cancelled the request")
+            error = request_cancelled()
             raise
         finally:
             metrics.count_request(model.name, time.perf_counter() - began, error, "grpc")

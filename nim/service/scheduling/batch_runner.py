@@ -12,7 +12,7 @@ import numpy as np
 
 from ..request_errors import RequestError, from_runtime_error, internal_error
 from ..runtime_api import Cancelled, Program, WasmError
-from .pending import Outcome, Outputs, PendingRequest, SchedulerMetrics
+from .pending import AwaitedRequest, BlockedRequest, Outcome, Outputs, PendingRequest, SchedulerMetrics
 from .statistics import ModelStatistics
 
 _LOG = logging.getLogger(__name__)
@@ -94,9 +94,12 @@ class BatchRunner:
 
 def deliver_outcomes(batch: Sequence[PendingRequest], outcomes: Sequence[Outcome], name: str) -> None:
     """Give each request to the model `name` its outcome. Each event loop is woken once."""
-    loops: dict[asyncio.AbstractEventLoop, list[tuple[PendingRequest, Outcome]]] = {}
+    loops: dict[asyncio.AbstractEventLoop, list[tuple[AwaitedRequest, Outcome]]] = {}
     for request, outcome in zip(batch, outcomes):
-        loops.setdefault(request.loop, []).append((request, outcome))
+        if isinstance(request, BlockedRequest):
+            request.mailbox.put(outcome)
+        elif isinstance(request, AwaitedRequest):
+            loops.setdefault(request.loop, []).append((request, outcome))
     for loop, deliveries in loops.items():
         try:
             loop.call_soon_threadsafe(_resolve, deliveries)
@@ -123,7 +126,7 @@ def _cancellation_check(batch: Sequence[PendingRequest]) -> Callable[[int], None
 
     def check(index: int) -> None:
         request = batch[index]
-        if request.future.cancelled():
+        if request.cancelled:
             raise Cancelled("the request was cancelled before it was run")
         if time.perf_counter() > request.deadline:
             raise Cancelled("the request timed out before it was run")
@@ -146,7 +149,7 @@ def _is_owned(array: np.ndarray) -> bool:
     return bool(array.flags.owndata)
 
 
-def _resolve(deliveries: Sequence[tuple[PendingRequest, Outcome]]) -> None:
+def _resolve(deliveries: Sequence[tuple[AwaitedRequest, Outcome]]) -> None:
     for request, outcome in deliveries:
         if request.future.done():
             continue  # its client has disconnected

@@ -6,6 +6,7 @@ import asyncio
 import math
 import time
 from collections.abc import Mapping
+from queue import SimpleQueue
 from typing import Protocol
 
 import numpy as np
@@ -53,18 +54,27 @@ class NullMetrics:
 class PendingRequest:
     """A request that waits or runs."""
 
-    __slots__ = (
-        "deadline",
-        "future",
-        "guest_timeout_s",
-        "inputs",
-        "loop",
-        "rows",
-        "run_s",
-        "since",
-        "size",
-        "timeout_s",
-    )
+    __slots__ = ("deadline", "guest_timeout_s", "inputs", "rows", "run_s", "since", "size", "timeout_s")
+
+    def __init__(self, inputs: Inputs, timeout_s: float | None, guest_timeout_s: float | None = None) -> None:
+        first = next(iter(inputs.values()), None)
+        self.inputs, self.timeout_s, self.guest_timeout_s = inputs, timeout_s, guest_timeout_s
+        self.rows = first.shape[0] if first is not None and first.ndim else 1
+        self.size = sum(array.nbytes for array in inputs.values())
+        self.since = time.perf_counter()
+        self.run_s = 0.0  # of the batch with this request
+        self.deadline = math.inf if timeout_s is None else self.since + timeout_s
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the outcome is not needed any more."""
+        raise NotImplementedError
+
+
+class AwaitedRequest(PendingRequest):
+    """A request of a coroutine in `loop`, which awaits `future`."""
+
+    __slots__ = ("future", "loop")
 
     def __init__(
         self,
@@ -73,12 +83,29 @@ class PendingRequest:
         loop: asyncio.AbstractEventLoop,
         guest_timeout_s: float | None = None,
     ) -> None:
-        first = next(iter(inputs.values()), None)
-        self.inputs, self.timeout_s, self.loop = inputs, timeout_s, loop
-        self.guest_timeout_s = guest_timeout_s
-        self.rows = first.shape[0] if first is not None and first.ndim else 1
-        self.size = sum(array.nbytes for array in inputs.values())
-        self.since = time.perf_counter()
-        self.run_s = 0.0  # of the batch with this request
-        self.deadline = math.inf if timeout_s is None else self.since + timeout_s
+        super().__init__(inputs, timeout_s, guest_timeout_s)
+        self.loop = loop
         self.future: asyncio.Future[Outputs] = loop.create_future()
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the coroutine was cancelled."""
+        return self.future.cancelled()
+
+
+class BlockedRequest(PendingRequest):
+    """A request of a thread, which waits for a message in `mailbox`: None asks the thread to run the next batch, and
+    anything else is the outcome."""
+
+    __slots__ = ("is_cancelled", "leads", "mailbox")
+
+    def __init__(self, inputs: Inputs, timeout_s: float | None, guest_timeout_s: float | None = None) -> None:
+        super().__init__(inputs, timeout_s, guest_timeout_s)
+        self.mailbox: SimpleQueue[Outcome | None] = SimpleQueue()
+        self.leads = False  # whether its thread was asked to run the next batch
+        self.is_cancelled = False
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the call was cancelled by another thread."""
+        return self.is_cancelled

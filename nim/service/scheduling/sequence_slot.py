@@ -12,12 +12,12 @@ from ..request_errors import RequestError, from_runtime_error, internal_error
 from ..runtime_api import Program, WasmError
 from ..sequence_step import SequenceStep
 from .batch_runner import BatchRunner, deliver_outcomes
-from .pending import Inputs, Outcome, PendingRequest, SchedulerMetrics
+from .pending import AwaitedRequest, Inputs, Outcome, SchedulerMetrics
 from .sequence_controls import SequenceControls
 from .statistics import ModelStatistics
 
 
-class SequenceRequest(PendingRequest):
+class SequenceRequest(AwaitedRequest):
     """A request of a sequence that waits or runs."""
 
     __slots__ = ("step",)
@@ -61,7 +61,7 @@ class SequenceSlot:
         """Run `request` and deliver its outcome. A request that was cancelled, or is too late, is left out; if it
         started the sequence, the next one does."""
         self._starts |= request.step.start
-        if request.future.cancelled():
+        if request.cancelled:
             return
         try:
             runner = self._loaded()
