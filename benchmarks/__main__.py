@@ -17,11 +17,11 @@ from rich.table import Table
 
 from tests.parts import Missing
 
-from . import before, cost, in_process, on_triton, packaging, service
+from . import before, cost, in_process, on_triton, packaging, service, service_on_perf
 from .harness import Result
 
 DEFAULT_JSON = Path("build/bench/bench.json")
-WITHOUT_SERVER: dict[str, Callable[[int], list[Result]]] = {
+WITHOUT_PERF_ANALYZER: dict[str, Callable[[int], list[Result]]] = {
     "elementwise": in_process.elementwise,
     "call-overhead": in_process.call_overhead,
     "echo": in_process.echo,
@@ -33,14 +33,19 @@ WITHOUT_SERVER: dict[str, Callable[[int], list[Result]]] = {
     "service": service.service,
     "program-before": before.program,
 }
-# each benchmark starts its own server
-ON_TRITON: dict[str, Callable[[int, float], list[Result]]] = {
+# each benchmark starts its own servers
+WITH_PERF_ANALYZER: dict[str, Callable[[int, float], list[Result]]] = {
     "triton-identity": on_triton.identity,
     "triton-softmax": on_triton.softmax,
     "triton-preprocessing": on_triton.preprocessing,
     "triton-cpu": cost.cpu,
     "triton-models": cost.models,
     "triton-before": before.on_triton,
+    "service-triton-grpc": service_on_perf.grpc,
+    "service-triton-http": service_on_perf.http,
+    "service-triton-shm-grpc": service_on_perf.shared_memory_grpc,
+    "service-triton-shm-http": service_on_perf.shared_memory_http,
+    "service-fastapi": service_on_perf.fastapi,
 }
 
 
@@ -89,10 +94,10 @@ def measure(names: list[str], quick: bool, console: Console) -> tuple[list[Resul
     for name in names:
         console.print(f"measuring {name} ...", style="dim")
         try:
-            if name in ON_TRITON:
-                results += ON_TRITON[name](2 if quick else 5, 0.5 if quick else 1.0)
+            if name in WITH_PERF_ANALYZER:
+                results += WITH_PERF_ANALYZER[name](2 if quick else 5, 0.5 if quick else 1.0)
             else:
-                results += WITHOUT_SERVER[name](3 if quick else 9)
+                results += WITHOUT_PERF_ANALYZER[name](3 if quick else 9)
         except Missing as missing:
             console.print(f"skipped {name}: a dependency is missing: {missing}", style="bold red", markup=False)
             skipped.append(name)
@@ -102,7 +107,10 @@ def measure(names: list[str], quick: bool, console: Console) -> tuple[list[Resul
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
-        "--only", action="append", choices=[*WITHOUT_SERVER, *ON_TRITON], help="run only this benchmark (repeatable)"
+        "--only",
+        action="append",
+        choices=[*WITHOUT_PERF_ANALYZER, *WITH_PERF_ANALYZER],
+        help="run only this benchmark (repeatable)",
     )
     parser.add_argument(
         "--json", type=Path, default=DEFAULT_JSON, help=f"path of the JSON report (default {DEFAULT_JSON})"
@@ -111,7 +119,7 @@ def main() -> int:
     parser.add_argument("--strict", action="store_true", help="exit with 1 if a target or a dependency is missed")
     options = parser.parse_args()
     console, start = Console(), time.time()
-    results, skipped = measure(options.only or [*WITHOUT_SERVER, *ON_TRITON], options.quick, console)
+    results, skipped = measure(options.only or [*WITHOUT_PERF_ANALYZER, *WITH_PERF_ANALYZER], options.quick, console)
     console.print(table(results))
     report = {
         "machine": machine(),

@@ -48,11 +48,7 @@ def extract_backend(target: Path) -> None:
 def program(rounds: int) -> list[Result]:
     """`Program.run` of an identity model with 4 KiB of input."""
     x = {"x": np.random.default_rng(0).random((1, KIB), np.float32)}
-    interface = {
-        "inputs": [{"name": "x", "dtype": "FP32", "dims": [-1]}],
-        "outputs": [{"name": "y", "dtype": "FP32", "dims": [-1]}],
-        "max_batch_size": 64,
-    }
+    interface = repository.ROWS.section()
     with tempfile.TemporaryDirectory(prefix="portalis-bench-") as folder:
         earlier = _import_earlier(Path(folder))
         ours = Program.load(repository.identity(), interface=interface)

@@ -1,4 +1,4 @@
-"""Runs perf_analyzer against a real Triton, over gRPC with system shared memory."""
+"""Runs perf_analyzer against a real Triton or a service, over gRPC or HTTP, with or without system shared memory."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from tests import parts
 
@@ -49,6 +50,28 @@ def perf_analyzer() -> list[str]:
     return argv
 
 
+@dataclass(frozen=True)
+class Transport:
+    """The way of tensors from perf_analyzer: protocol, shared memory or not, and their format in HTTP bodies."""
+
+    protocol: Literal["grpc", "http"] = "grpc"
+    shared_memory: bool = True
+    tensor_format: Literal["binary", "json"] = "binary"
+
+    def options(self, load: Load) -> list[str]:
+        """The options of perf_analyzer."""
+        options = ["-i", self.protocol]
+        if self.shared_memory:
+            size = str(load.output_bytes)
+            return [*options, "--shared-memory", "system", "--output-shared-memory-size", size]
+        if self.protocol == "http":
+            return [*options, "--input-tensor-format", self.tensor_format, "--output-tensor-format", self.tensor_format]
+        return options
+
+
+SHARED_MEMORY = Transport()
+
+
 @contextlib.contextmanager
 def alone() -> Iterator[None]:
     """Wait until no other process of these benchmarks runs perf_analyzer.
@@ -61,12 +84,13 @@ def alone() -> Iterator[None]:
         yield
 
 
-def measure(argv: list[str], url: str, model: str, load: Load, seconds: float) -> Figures:
+def measure(
+    argv: list[str], url: str, model: str, load: Load, seconds: float, transport: Transport = SHARED_MEMORY
+) -> Figures:
     """Run perf_analyzer once. Raises RuntimeError with its output if it fails."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.csv"
-        command = [*argv, "-m", model, "-i", "grpc", "-u", url, "--shared-memory", "system"]
-        command += ["--output-shared-memory-size", str(load.output_bytes), "--shape", load.shape]
+        command = [*argv, "-m", model, "-u", url, *transport.options(load), "--shape", load.shape]
         command += ["-b", str(load.batch), "--concurrency-range", str(load.concurrency)]
         command += ["--measurement-interval", str(int(seconds * 1000))]
         command += ["--stability-percentage", "100000", "--max-trials", "5", "-f", str(report)]

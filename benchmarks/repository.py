@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import wasmtime
 
@@ -24,6 +25,15 @@ class Interface:
     inputs: tuple[_Tensor, ...]
     outputs: tuple[_Tensor, ...]
     max_batch: int
+
+    def section(self) -> dict[str, Any]:
+        """The interface as keys of a module's ``portalis`` section, as the service and `Program.load` accept it."""
+        sides = {"inputs": self.inputs, "outputs": self.outputs}
+        section: dict[str, Any] = {
+            side: [{"name": name, "dtype": dtype, "dims": list(dims)} for name, dtype, dims in tensors]
+            for side, tensors in sides.items()
+        }
+        return {**section, "max_batch_size": self.max_batch}
 
 
 ROWS = Interface((("x", "FP32", (-1,)),), (("y", "FP32", (-1,)),), 64)

@@ -97,9 +97,9 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
             ran.append((name, rounds))
             return [result]
 
-        monkeypatch.setitem(bench.WITHOUT_SERVER, name, run)
+        monkeypatch.setitem(bench.WITHOUT_PERF_ANALYZER, name, run)
 
-    for name in bench.WITHOUT_SERVER:
+    for name in bench.WITHOUT_PERF_ANALYZER:
         make(name, MET)
     make("threads", MISSED)
 
@@ -108,9 +108,9 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
             ran.append((f"{name} {seconds}", rounds))
             return [MET]
 
-        monkeypatch.setitem(bench.ON_TRITON, name, run)
+        monkeypatch.setitem(bench.WITH_PERF_ANALYZER, name, run)
 
-    for name in bench.ON_TRITON:
+    for name in bench.WITH_PERF_ANALYZER:
         on_triton(name)
     return ran
 
@@ -125,13 +125,13 @@ def test_without_options_every_benchmark_runs(
 ) -> None:
     report = tmp_path / "new" / "folder" / "report.json"
     assert run(monkeypatch, report) == 0
-    without = [(name, 9) for name in bench.WITHOUT_SERVER]
-    assert fake == [*without, *((f"{name} 1.0", 5) for name in bench.ON_TRITON)]
+    without = [(name, 9) for name in bench.WITHOUT_PERF_ANALYZER]
+    assert fake == [*without, *((f"{name} 1.0", 5) for name in bench.WITH_PERF_ANALYZER)]
     written = json.loads(report.read_text())
     assert set(written) == {"machine", "seconds", "left_out", "results"}
     assert written["machine"] == bench.machine()
     assert written["left_out"] == []
-    order = [MISSED if name == "threads" else MET for name in (*bench.WITHOUT_SERVER, *bench.ON_TRITON)]
+    order = [MISSED if name == "threads" else MET for name in (*bench.WITHOUT_PERF_ANALYZER, *bench.WITH_PERF_ANALYZER)]
     assert written["results"] == [result.to_json() for result in order]
 
 
@@ -171,7 +171,7 @@ def test_a_missing_dependency_skips_one_benchmark_and_keeps_the_others(
     def missing(rounds: int) -> list[Result]:
         raise parts.Missing("Extism: `pip install extism`")
 
-    monkeypatch.setitem(bench.WITHOUT_SERVER, "echo", missing)
+    monkeypatch.setitem(bench.WITHOUT_PERF_ANALYZER, "echo", missing)
     report = tmp_path / "r.json"
     assert run(monkeypatch, report, "--only", "echo", "--only", "elementwise") == 0
     assert "skipped echo: a dependency is missing: Extism: `pip install extism`" in capsys.readouterr().out
@@ -186,7 +186,7 @@ def test_an_unknown_benchmark_is_rejected_with_the_choices(tmp_path: Path) -> No
     done = subprocess.run(command, capture_output=True, text=True, cwd=parts.ROOT)
     assert done.returncode == 2
     assert "invalid choice: 'nothing'" in done.stderr
-    assert all(name in done.stderr for name in (*bench.WITHOUT_SERVER, *bench.ON_TRITON))
+    assert all(name in done.stderr for name in (*bench.WITHOUT_PERF_ANALYZER, *bench.WITH_PERF_ANALYZER))
 
 
 def test_a_fast_benchmark_runs_from_the_command_line(tmp_path: Path) -> None:

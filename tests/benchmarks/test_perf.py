@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import perf  # noqa: TID251
-from benchmarks.perf import Figures, measure, parse  # noqa: TID251
+from benchmarks.perf import Figures, Transport, measure, parse  # noqa: TID251
 from tests import parts
 
 # a report of perf_analyzer, and one with the average latency, which --verbose-csv adds
@@ -45,6 +45,26 @@ def test_a_report_without_exactly_one_row_is_rejected(report: str, rows: int) ->
 def test_the_output_of_rows_has_the_size_of_the_input() -> None:
     load = perf.rows(1024, 64, 4)
     assert (load.shape, load.batch, load.concurrency, load.output_bytes) == ("x:1024", 64, 4, 256 * 1024)
+
+
+@pytest.mark.parametrize(
+    ("transport", "options"),
+    [
+        (Transport(), "-i grpc --shared-memory system --output-shared-memory-size 4096"),
+        (Transport("http"), "-i http --shared-memory system --output-shared-memory-size 4096"),
+        (Transport("grpc", shared_memory=False), "-i grpc"),
+        (
+            Transport("http", shared_memory=False),
+            "-i http --input-tensor-format binary --output-tensor-format binary",
+        ),
+        (
+            Transport("http", shared_memory=False, tensor_format="json"),
+            "-i http --input-tensor-format json --output-tensor-format json",
+        ),
+    ],
+)
+def test_the_options_of_a_transport(transport: Transport, options: str) -> None:
+    assert transport.options(perf.rows(1024, 1, 1)) == options.split()
 
 
 def test_the_error_of_a_failed_run_contains_the_output_of_perf_analyzer(tmp_path: Path) -> None:
