@@ -14,6 +14,7 @@ from .http import (
     InferenceFastPath,
     InferenceHandler,
     RequestMiddleware,
+    control_router,
     inference_router,
     install_error_handlers,
     management_v1_router,
@@ -61,6 +62,7 @@ def create_app(settings: ServiceSettings, folder: Path, host: str = "0.0.0.0") -
     install_error_handlers(app)
     app.include_router(management_v1_router(service))
     app.include_router(management_v2_router(service))
+    app.include_router(control_router(service))
     app.include_router(region_router(service))
     app.include_router(settings_router(service))
     app.include_router(inference_router(app.inference_handler))

@@ -8,7 +8,7 @@ from .codec.scalars import served_dims
 from .runtime_api import TensorSpec
 from .served_model import ServedModel
 
-EXTENSIONS = (
+_EXTENSIONS = (
     "classification",
     "model_configuration",
     "statistics",
@@ -17,8 +17,11 @@ EXTENSIONS = (
     "sequence",
     "system_shared_memory",
 )
-"""Extensions of the protocol that gRPC has, and HTTP too."""
-HTTP_EXTENSIONS = sorted(("binary_tensor_data", *EXTENSIONS))
+
+
+def extensions(controls_models: bool) -> list[str]:
+    """The extensions of the protocol that gRPC has, and HTTP too. `controls_models`: whether models can be unloaded."""
+    return [*_EXTENSIONS, *["model_repository(unload_dependents)"] * controls_models]
 
 
 def model_metadata(model: ServedModel) -> dict[str, Any]:

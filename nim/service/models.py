@@ -1,22 +1,22 @@
-"""The models of the service: all are loaded in the background, and found by name."""
+"""The models of the service: they are loaded in the background, and found by name."""
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import ItemsView, Iterator, Mapping, ValuesView
+from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
+from typing import Literal
 
-from .ensemble_nesting import nested_order
-from .ensembles import EnsembleModel
 from .memory_budget import MemoryBudget
+from .model_factory import ModelFactory
 from .model_versions import version_number
-from .module_model import ModuleModel, SchedulerOptions
-from .request_errors import input_error, not_found
-from .sequence_model import SequenceModel
+from .module_model import SchedulerOptions
+from .request_errors import RequestError, input_error, not_found, unavailable
 from .served_model import ServedModel
-from .settings import ModelSettings, ServiceSettings
+from .settings import ServiceSettings
 
 
 def available_cpus() -> int:
@@ -26,9 +26,10 @@ def available_cpus() -> int:
     return os.cpu_count() or 1
 
 
-def _model(settings: ModelSettings, folder: Path, options: SchedulerOptions) -> ModuleModel:
-    kind = ModuleModel if settings.sequence_batching is None else SequenceModel
-    return kind(settings, folder, options)
+def loading_threads() -> int:
+    """Maximum number of models that are loaded at a time."""
+    # at least two, so that one slow model does not delay the others
+    return max(2, available_cpus())
 
 
 def _start_each(queue: SimpleQueue[ServedModel]) -> None:
@@ -40,18 +41,34 @@ def _start_each(queue: SimpleQueue[ServedModel]) -> None:
         model.start()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelEntry:
+    """A model in the index of the Open Inference Protocol's repository. A model that was never loaded has a name
+    only."""
+
+    name: str
+    version: str = ""
+    state: Literal["", "READY", "LOADING", "UNLOADING", "UNAVAILABLE"] = ""
+    reason: str = ""
+
+
 class ServedModels(Mapping[str, ServedModel]):
-    """All models by name. As many are loaded in parallel as there are CPUs, and at least two: each has a time limit,
-    and more at a time would slow each other down."""
+    """The models that are loaded, are being loaded, or cannot be loaded, by name: at first `initial_models` of the
+    settings. Any thread can read them. As many are loaded in parallel as there are CPUs, and at least two: each has a
+    time limit, and more at a time would slow each other down."""
 
     def __init__(
         self, settings: ServiceSettings, folder: Path, options: SchedulerOptions, budget: MemoryBudget
     ) -> None:
-        models: dict[str, ServedModel] = {each.name: _model(each, folder, options) for each in settings.models}
+        self.factory = ModelFactory(settings, folder, options, budget)
+        self._lock = threading.Lock()  # of changes; both dicts are replaced, so that they can be read at any time
+        self._models: dict[str, ServedModel] = {}
+        self._unloaded: dict[str, ServedModel] = {}
+        self.own = frozenset(settings.initial_models())
+        """The models that are served at first, without those that only ensembles call."""
         # ensembles follow the models of their steps, for which they wait in `start`
-        for each in nested_order(settings.ensembles):
-            models[each.name] = EnsembleModel(each, models, folder, budget, settings.max_response_bytes)
-        self._models = models
+        for name in self.factory.with_steps(self.own):
+            self._models[name] = self.factory.create(name, self)
 
     def __getitem__(self, name: str) -> ServedModel:
         return self._models[name]
@@ -62,45 +79,88 @@ class ServedModels(Mapping[str, ServedModel]):
     def __len__(self) -> int:
         return len(self._models)
 
+    def values(self) -> ValuesView[ServedModel]:
+        """The models; later changes do not affect them."""
+        return self._models.values()
+
+    def items(self) -> ItemsView[str, ServedModel]:
+        """The names and models; later changes do not affect them."""
+        return self._models.items()
+
+    def publish(self, model: ServedModel) -> ServedModel | None:
+        """Serve `model`, instead of the model with this name, if there is one: it is returned, and must be closed."""
+        with self._lock:
+            replaced = self._models.get(model.name)
+            if replaced is not None:
+                replaced.successor = model
+            self._models = {**self._models, model.name: model}
+            self._unloaded = {name: each for name, each in self._unloaded.items() if name != model.name}
+        return replaced
+
+    def remove(self, name: str) -> ServedModel | None:
+        """Serve the model `name` no more. It is returned, and must be closed; None if it was not served."""
+        with self._lock:
+            removed = self._models.get(name)
+            if removed is not None:
+                removed.unloaded = True
+                self._models = {each: model for each, model in self._models.items() if each != name}
+                self._unloaded = {**self._unloaded, name: removed}
+        return removed
+
+    def index(self) -> list[ModelEntry]:
+        """All models of the settings, in the order of their names."""
+        models, unloaded = self._models, self._unloaded
+        return [self._entry(name, models.get(name), unloaded.get(name)) for name in sorted(self.factory)]
+
+    def _entry(self, name: str, model: ServedModel | None, unloaded: ServedModel | None) -> ModelEntry:
+        if model is not None:
+            return ModelEntry(name=name, version=model.version, state=model.repository_state, reason=model.failure)
+        if unloaded is None:
+            return ModelEntry(name=name)
+        reason = "unloaded" if unloaded.repository_state == "UNAVAILABLE" else ""
+        return ModelEntry(name=name, version=unloaded.version, state=unloaded.repository_state, reason=reason)
+
     def start(self) -> None:
         """Start to load the models. The threads are daemons, so that a service that stops does not wait for a
         compiler."""
         queue: SimpleQueue[ServedModel] = SimpleQueue()
         for model in self.values():
             queue.put(model)
-        # at least two threads, so that one slow model does not delay the others
-        for number in range(min(len(self), max(2, available_cpus()))):
+        for number in range(min(len(self), loading_threads())):
             threading.Thread(target=_start_each, args=[queue], name=f"loader {number}", daemon=True).start()
 
-    def find(self, name: str) -> ServedModel:
-        """The model `name`. Raises RequestError with status 404 that lists the models."""
-        if name not in self._models:
-            raise not_found(f"Request for unknown model: '{name[:128]}' is not found; {self._names()}")
-        return self._models[name]
-
     def find_version(self, name: str, version: str | None = None) -> ServedModel:
-        """The model `name`, in `version` unless that is None. Raises RequestError with status 404, or 400 if `version`
-        is not a positive number."""
+        """The model `name`, in `version` unless that is None. Raises RequestError with status 404, 400 if `version` is
+        not a positive number, or 503 if this version was unloaded."""
         number = None if version is None else version_number(version)
-        model = self.find(name)
-        if number not in (None, model.version):
-            text = f"Request for unknown model: '{name}' version {number} is not found"
-            raise not_found(f"{text}; the version is {model.version}")
+        model = self._models.get(name)
+        if model is None or number not in (None, model.version):
+            raise self._unknown(name, number, model or self._unloaded.get(name))
         return model
+
+    def _unknown(self, name: str, number: str | None, known: ServedModel | None) -> RequestError:
+        text = f"Request for unknown model: '{name[:128]}'"
+        if known is None:
+            return not_found(f"{text} is not found; {self._names()}")
+        if number not in (None, known.version):
+            return not_found(f"{text} version {number} is not found; the version is {known.version}")
+        if number is None:
+            return not_found(f"{text} has no available versions; it was unloaded")
+        return unavailable(f"{text} version {number} is not at ready state; it was unloaded")
 
     def find_counted(self, name: str, version: str | None = None) -> ServedModel:
         """The same for requests of statistics, where Triton answers with status 400 and other texts."""
         number = None if version is None else version_number(version)
-        if name not in self._models:
+        model = self._models.get(name)
+        if model is None:
             raise input_error(f"requested model '{name[:128]}' is not available; {self._names()}")
-        model = self._models[name]
         if number not in (None, model.version):
             text = f"requested model version is not available for model '{name}'"
             raise input_error(f"{text}; the version is {model.version}")
         return model
 
     def _names(self) -> str:
-        return f"the models are {', '.join(self)}"
+        return f"the models are {', '.join(self)}" if self else "no model is loaded"
 
     def not_ready_reason(self) -> str:
         """The reasons why models are not ready; "" if all are."""

@@ -15,6 +15,7 @@ from .codec import ParsedRequest, parse_inputs
 from .codec.scalars import ScalarTensors
 from .image_formats import add_formats, check_formats
 from .label_files import load_labels
+from .request_errors import ModelClosed
 from .runtime_api import SERVICE_NAMES, GuestStatus, Interface, Limits, Program, SettingsError
 from .scheduling import Outputs, Scheduler, SchedulerMetrics
 from .served_model import ServedModel
@@ -42,6 +43,7 @@ class ModuleModel(ServedModel):
     """A module with its settings. It is loaded once, and then called through its scheduler."""
 
     platform = "wasm"
+    settings: ModelSettings
 
     def __init__(self, settings: ModelSettings, folder: Path, options: SchedulerOptions) -> None:
         super().__init__(settings.name, settings.version, settings.labels)
@@ -63,6 +65,11 @@ class ModuleModel(ServedModel):
         return self.program.interface
 
     @property
+    def files(self) -> list[Path]:
+        """The module and the label files."""
+        return [self.path, *(self._folder / name for name in self.label_files.values())]
+
+    @property
     def program(self) -> Program:
         """The loaded module. Raises RequestError with status 503 before it is loaded."""
         if self._program is None:
@@ -79,12 +86,15 @@ class ModuleModel(ServedModel):
     async def run(self, request: ParsedRequest) -> Outputs:
         """The module's outputs."""
         scheduler, scalars = self.scheduler, self._scalars
-        outputs = await scheduler.run(
-            scalars.module_inputs(request.inputs),
-            timeout_s=request.timeout_s,
-            guest_timeout_s=request.guest_timeout_s,
-            on_success=request.on_compute,
-        )
+        try:
+            outputs = await scheduler.run(
+                scalars.module_inputs(request.inputs),
+                timeout_s=request.timeout_s,
+                guest_timeout_s=request.guest_timeout_s,
+                on_success=request.on_compute,
+            )
+        except ModelClosed as error:
+            return await self._successor(error).run(request)
         return scalars.served_outputs(outputs)
 
     def statistics_document(self) -> dict[str, Any]:

@@ -44,6 +44,13 @@ class RequestError(Exception):
         self.message = self.message.replace(MODEL_NAME, name)
 
 
+class ModelClosed(RequestError):
+    """The model accepts no more requests: the service stops, or the model was unloaded or replaced by a new one."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(503, "ServiceUnavailableError", message)
+
+
 def input_error(message: str) -> RequestError:
     """The request is invalid; `message` names the problem."""
     return RequestError(400, "InputError", message)

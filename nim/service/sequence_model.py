@@ -9,6 +9,7 @@ import numpy as np
 
 from .codec import ParsedRequest
 from .module_model import ModuleModel
+from .request_errors import ModelClosed
 from .runtime_api import Interface, Program
 from .scheduling import Outputs, SequenceControls, SequenceScheduler
 from .sequence_settings import ControlSettings, SequenceSettings
@@ -38,13 +39,16 @@ class SequenceModel(ModuleModel):
         """The module's outputs for a request of a sequence."""
         if not self.ready:
             raise self._unavailable()
-        outputs = await self._sequences.run(
-            self._scalars.module_inputs(request.inputs),
-            request.sequence,
-            timeout_s=request.timeout_s,
-            guest_timeout_s=request.guest_timeout_s,
-            on_success=request.on_compute,
-        )
+        try:
+            outputs = await self._sequences.run(
+                self._scalars.module_inputs(request.inputs),
+                request.sequence,
+                timeout_s=request.timeout_s,
+                guest_timeout_s=request.guest_timeout_s,
+                on_success=request.on_compute,
+            )
+        except ModelClosed as error:
+            return await self._successor(error).run(request)
         return self._scalars.served_outputs(outputs)
 
     def statistics_document(self) -> dict[str, Any]:

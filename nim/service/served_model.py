@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import abc
 import logging
+import os
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from .codec import ParsedRequest
-from .request_errors import RequestError, internal_error, unavailable
+from .request_errors import ModelClosed, RequestError, internal_error, unavailable
 from .runtime_api import Interface, WasmError
 from .scheduling import Outputs
+from .settings_table import SettingsTable
 
 _LOG = logging.getLogger(__name__)
 
@@ -22,6 +25,9 @@ class ServedModel(abc.ABC):
 
     platform: ClassVar[str]
     """The kind of model, as clients of the Open Inference Protocol see it."""
+
+    settings: SettingsTable
+    """The settings of the model."""
 
     def __init__(self, name: str, version: str, label_files: Mapping[str, str]) -> None:
         self.name = name
@@ -40,10 +46,18 @@ class ServedModel(abc.ABC):
         """The labels of the classes, by the name of the output."""
         self.settled = threading.Event()
         """Set once the model is ready or has failed."""
+        self.unloaded = False
+        """Whether the model was unloaded, and not replaced."""
+        self.successor: ServedModel | None = None
+        """The model that has replaced this one. Requests that found this one before may still arrive."""
+        self._closed = threading.Event()
+        self._stamp: list[tuple[int, int, int] | None] = []
 
     @property
-    def repository_state(self) -> Literal["READY", "LOADING", "UNAVAILABLE"]:
+    def repository_state(self) -> Literal["READY", "LOADING", "UNLOADING", "UNAVAILABLE"]:
         """The model's state in the index of the Open Inference Protocol's repository."""
+        if self.unloaded:
+            return "UNAVAILABLE" if self._closed.is_set() else "UNLOADING"
         return "READY" if self.ready else "UNAVAILABLE" if self.failure else "LOADING"
 
     def not_ready_reason(self) -> str:
@@ -51,6 +65,15 @@ class ServedModel(abc.ABC):
         if self.failure:
             return f"model '{self.name}' failed: {self.failure}"
         return "" if self.ready else f"model '{self.name}' is still loading"
+
+    @property
+    def files(self) -> list[Path]:
+        """The files that the model is loaded from."""
+        return []
+
+    def is_current(self) -> bool:
+        """Whether the files of the model are the same as when it was loaded."""
+        return self._stamp == [_stamp(file) for file in self.files]
 
     def start(self) -> None:
         """Load the model and run its first request; a failure is noted in `failure`, and logged."""
@@ -61,6 +84,7 @@ class ServedModel(abc.ABC):
 
     def _start_once(self) -> None:
         began = time.monotonic()
+        self._stamp = [_stamp(file) for file in self.files]
         try:
             self._start()
         except (WasmError, RequestError) as error:
@@ -94,6 +118,17 @@ class ServedModel(abc.ABC):
         """Complete `config`, the model's ``ModelConfig``, with everything that depends on the kind of the model:
         scheduling, instances and parameters."""
 
+    def retire(self) -> None:
+        """Close a model that requests cannot find any more, once the requests that have found it are answered."""
+        try:
+            self.finish()
+            self.close()
+        finally:
+            self._closed.set()
+
+    def finish(self) -> None:  # noqa: B027  # not abstract: most models finish when they are closed
+        """Wait until the requests are answered that `close` does not wait for. Their event loop must run."""
+
     @abc.abstractmethod
     def close(self) -> None:
         """Finish the accepted requests, and free what was loaded."""
@@ -103,4 +138,27 @@ class ServedModel(abc.ABC):
         """Load the model, and run its first request. Raises WasmError, RequestError or OSError."""
 
     def _unavailable(self) -> RequestError:
-        return unavailable(self.not_ready_reason())
+        return unavailable(f"{self._not_at_ready_state}; {self.not_ready_reason()}")
+
+    @property
+    def _not_at_ready_state(self) -> str:
+        return f"Request for unknown model: '{self.name}' version {self.version} is not at ready state"
+
+    def _successor(self, error: ModelClosed) -> ServedModel:
+        """The model for a request that found this one before it was closed, and got `error`. Raises RequestError with
+        status 503 if no other model with the same interface has replaced it."""
+        successor = self.successor
+        if successor is None:
+            raise unavailable(f"{self._not_at_ready_state}; it was unloaded") if self.unloaded else error
+        if successor.interface != self.interface:
+            raise unavailable(f"{self._not_at_ready_state}; it was replaced by one with another interface; retry")
+        return successor
+
+
+def _stamp(file: Path) -> tuple[int, int, int] | None:
+    """What changes with the content of a file; None for a file that cannot be read."""
+    try:
+        status = os.stat(file)  # noqa: PTH116  # of the file that a link leads to
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size, status.st_ino

@@ -15,6 +15,7 @@ from .codec.dispatch import Codec
 from .drain import Drain
 from .memory_budget import MemoryBudget
 from .metrics import Metrics
+from .model_control import ModelControl
 from .models import ServedModels
 from .module_model import SchedulerOptions
 from .scheduling import Outputs
@@ -43,6 +44,7 @@ class Service:
         self._workers = settings.workers or (os.cpu_count() or 1) + 4
         options = SchedulerOptions(settings.max_queued_requests, self._workers, self.metrics)
         self.models = ServedModels(settings, folder, options, self.budget)
+        self.control = ModelControl(self.models, explicit=settings.model_control == "explicit")
 
     def not_ready_reason(self) -> str:
         """The reason why the service is not ready; "" if it is."""
@@ -67,5 +69,6 @@ class Service:
             yield
         finally:
             self.codec.close()
+            self.control.close()
             self.models.close()
             self.regions.close()

@@ -18,6 +18,7 @@ from .settings_table import FileName, Name, SettingsTable
 
 MIB = 1 << 20
 PortNumber = Annotated[int, Field(ge=1, le=MAX_PORT)]
+CONTROL_VARIABLE, LOAD_VARIABLE = "NIM_MODEL_CONTROL", "NIM_LOAD_MODELS"
 _MAX_PROBLEMS = 20  # in one message
 EndpointPath = Annotated[str, Field(pattern=r"^/[A-Za-z0-9._~/-]*$")]
 
@@ -111,6 +112,10 @@ class ServiceSettings(SettingsTable):
     drain_s: float = Field(default=1.0, ge=0, le=600)
     """Seconds for which a stopping service still accepts requests on open connections: load balancers may need this
     time to notice."""
+    model_control: Literal["none", "explicit"] = "none"
+    """Whether clients can load and unload models: with `explicit`, only `load_models` are loaded at startup."""
+    load_models: tuple[str, ...] = ()
+    """The models that are loaded at startup if `model_control` is `explicit`; `*` stands for all."""
     license: LicenseSettings = LicenseSettings()
     models: tuple[ModelSettings, ...] = Field(min_length=1)
     ensembles: tuple[EnsembleSettings, ...] = Field(default=(), max_length=1000)
@@ -127,6 +132,22 @@ class ServiceSettings(SettingsTable):
             raise ValueError("; ".join(problems[:_MAX_PROBLEMS]) + others)
         return self
 
+    @model_validator(mode="after")
+    def _can_load_models(self) -> ServiceSettings:
+        if self.load_models and self.model_control != "explicit":
+            raise ValueError("load_models requires model_control: explicit")
+        if unknown := sorted(set(self.load_models) - {"*", *self.versions()}):
+            listed = ", ".join(repr(name[:128]) for name in unknown[:_MAX_PROBLEMS])
+            raise ValueError(f"load_models: unknown models: {listed}")
+        return self
+
+    def initial_models(self) -> list[str]:
+        """The names of the models that are loaded at startup, without those that only ensembles require."""
+        names = list(self.versions())
+        if self.model_control == "none" or "*" in self.load_models:
+            return names
+        return [name for name in names if name in self.load_models]
+
     def versions(self) -> dict[str, str]:
         """The version of each model and ensemble, by name."""
         versions = {model.name: model.version for model in self.models}
@@ -134,8 +155,8 @@ class ServiceSettings(SettingsTable):
 
 
 def read_settings(file: Path, environment: Mapping[str, str] = os.environ) -> ServiceSettings:
-    """The settings in `file`, with the ports that the environment sets. Raises InvalidSettings, also for equal
-    ports."""
+    """The settings in `file`, with the ports and the model control that the environment sets. Raises InvalidSettings,
+    also for equal ports."""
     try:
         settings = ServiceSettings.model_validate_json(file.read_bytes())
         ports = all_ports(settings.model_dump(include=set(VARIABLES)), environment)
@@ -145,7 +166,19 @@ def read_settings(file: Path, environment: Mapping[str, str] = os.environ) -> Se
         raise InvalidSettings(f"{file}: {describe_settings_error(error)}") from None
     except ValueError as error:
         raise InvalidSettings(str(error)) from None
-    return settings.model_copy(update=ports)
+    return _with_control(settings.model_copy(update=ports), environment)
+
+
+def _with_control(settings: ServiceSettings, environment: Mapping[str, str]) -> ServiceSettings:
+    changes: dict[str, Any] = {}
+    if control := environment.get(CONTROL_VARIABLE, "").strip():
+        changes["model_control"] = control
+    if names := [name.strip() for name in environment.get(LOAD_VARIABLE, "").split(",") if name.strip()]:
+        changes["load_models"] = names
+    try:
+        return ServiceSettings.model_validate({**dict(settings), **changes}) if changes else settings
+    except ValidationError as error:
+        raise InvalidSettings(f"{CONTROL_VARIABLE}, {LOAD_VARIABLE}: {describe_settings_error(error)}") from None
 
 
 def describe_settings_error(error: ValidationError) -> str:

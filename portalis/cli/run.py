@@ -58,6 +58,16 @@ def run_service(
             help="Maximum size of a response's tensors, by default 256 MiB; larger ones are replaced by 500.", min=1
         ),
     ] = None,
+    control: Annotated[
+        str | None, typer.Option(metavar="MODE", help="explicit lets clients load and unload models; by default none.")
+    ] = None,
+    load_model: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Model that is loaded at startup with --control explicit, by default none; * for all. Repeatable.",
+        ),
+    ] = None,
     log_level: Annotated[str, typer.Option(metavar="LEVEL", help="debug, info, warning, error or critical.")] = "info",
     json_logs: Annotated[bool, typer.Option("--json-logs", help="Write the log as JSON lines, as images do.")] = False,
 ) -> None:
@@ -81,6 +91,7 @@ def run_service(
         raise UsageError(f"--log-level {log_level}: unknown level", remediation=f"Use {_alternatives(LEVELS)}.")
     changes: dict[str, Any] = {"max_request_bytes": max_request_bytes, "max_queued_requests": max_queued_requests}
     changes |= {"max_connections": max_connections, "max_response_bytes": max_response_bytes}
+    changes |= _control_changes(control, load_model)
     changes |= _ports(host, {"service_port": http_port, "grpc_port": grpc_port, "metrics_port": metrics_port})
     with served_folder(modules, name, {key: value for key, value in changes.items() if value is not None}) as served:
         _check_ports(served.settings)
@@ -116,20 +127,22 @@ class Announcer:
 
     def __init__(self) -> None:
         self._announced: set[str] = set()
-        self._summary = ""
+        self._summary = self._addresses = ""
 
     def changed(self, service: Service) -> bool:
         """Print what has changed; returns False if no model is ready or loading."""
         models = service.models.values()
         ready = [model for model in models if model.ready]
         is_loading = any(not model.ready and not model.failure for model in models)
-        if ready and not self._announced:
-            _print_line(_addresses(service))
+        controlled = service.control.explicit  # models can be loaded at any time
+        if (ready or controlled) and not self._addresses:
+            self._addresses = _addresses(service)
+            _print_line(self._addresses)
         for model in ready:
             if model.name not in self._announced:
                 self._announced.add(model.name)
                 _print_line(_example(service, model))
-        if not ready and not is_loading:
+        if not ready and not is_loading and not controlled:
             _print_line("no model could be loaded")
             return False
         if not is_loading and (summary := _summary(models)) != self._summary:
@@ -141,6 +154,8 @@ class Announcer:
 def _summary(models: Collection[ServedModel]) -> str:
     """Whether the service is ready, as its health endpoint reports."""
     ready = sum(model.ready for model in models)
+    if not models:
+        return "ready, and no model is loaded; Ctrl-C stops"
     if ready == len(models):
         return "ready; Ctrl-C stops"
     failed = ", ".join(model.name for model in models if not model.ready)
@@ -174,6 +189,13 @@ def _example(service: Service, model: ServedModel) -> str:
         body = write_json({"inputs": inputs}).decode()
     url = f"http://{_host(service)}:{service.settings.service_port}/v1/models/{model.name}/infer"
     return f"curl -s {shlex.quote(url)} -d {shlex.quote(body)}"
+
+
+def _control_changes(control: str | None, names: list[str] | None) -> dict[str, Any]:
+    modes = ("none", "explicit")
+    if control not in (None, *modes):
+        raise UsageError(f"--control {control}: unknown mode", remediation=f"Use {_alternatives(modes)}.")
+    return {"model_control": control, "load_models": tuple(names) if names else None}
 
 
 def _ports(host: str, ports: dict[str, int | None]) -> dict[str, int | None]:

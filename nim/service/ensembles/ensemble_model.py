@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,12 +28,14 @@ from .ensemble_shapes import fit_batch, reshape_tensor
 
 
 class EnsembleModel(ServedModel):
-    """An ensemble of `models`, which are loaded before it, with its label files in `folder`. It is ready when they are.
+    """An ensemble of those of `models` that exist when it is started, with its label files in `folder`. It is ready
+    when they are.
 
     The tensors between steps are counted in `budget`; a step's outputs have at most `max_response_bytes`.
     """
 
     platform = "ensemble"
+    settings: EnsembleSettings
 
     def __init__(
         self,
@@ -44,18 +48,26 @@ class EnsembleModel(ServedModel):
         super().__init__(settings.name, settings.version, settings.labels)
         self.settings = settings
         self._folder = folder
-        self._models = {step.model_name: models[step.model_name] for step in settings.steps}
+        self._available = models
+        self._models: dict[str, ServedModel] = {}
         self._budget = budget
         self._max_response_bytes = max_response_bytes
         self._interface = _interface(settings)
         self._checker = RequestChecker(self._interface)
         self._plan: EnsemblePlan | None = None
         self._statistics = ModelStatistics()
+        self._finished = threading.Condition()  # guards the number of running requests
+        self._running = 0
 
     @property
     def interface(self) -> Interface:
         """The inputs and outputs of the ensemble, which its settings declare."""
         return self._interface
+
+    @property
+    def files(self) -> list[Path]:
+        """The label files."""
+        return [self._folder / name for name in self.label_files.values()]
 
     async def run(self, request: ParsedRequest) -> Outputs:
         """The requested outputs of the steps. Cancellation and the time limits of `request` apply to each step."""
@@ -65,7 +77,7 @@ class EnsembleModel(ServedModel):
         inputs = self._inner_inputs(request.inputs)
         began, failed, seconds = time.perf_counter(), True, list[float]()
         try:
-            with self._budget.share() as share:
+            with self._count_running(), self._budget.share() as share:
                 timed = replace(request, on_compute=seconds.append)
                 outputs = await EnsembleRun(plan, timed, inputs, share, self._max_response_bytes).outputs()
             failed = False
@@ -88,14 +100,35 @@ class EnsembleModel(ServedModel):
         """Complete `config` with the platform, the reshapes and the steps."""
         complete_ensemble_config(config, self.settings)
 
+    def finish(self) -> None:
+        """Wait until all requests are answered."""
+        with self._finished:
+            self._finished.wait_for(lambda: not self._running)
+
     def close(self) -> None:
         """Do nothing: the models of the steps are closed on their own."""
 
+    @contextlib.contextmanager
+    def _count_running(self) -> Iterator[None]:
+        with self._finished:
+            self._running += 1
+        try:
+            yield
+        finally:
+            with self._finished:
+                self._running -= 1
+                if not self._running:
+                    self._finished.notify_all()
+
     def _start(self) -> None:
-        for model in self._models.values():
+        for step in self.settings.steps:
+            model = self._available.get(step.model_name)
+            if model is None:
+                raise unavailable(f"model '{step.model_name}' is not loaded")
             model.settled.wait()
             if not model.ready:
                 raise unavailable(model.not_ready_reason())
+            self._models[step.model_name] = model
         self._plan = bind_ensemble(self.settings, self._models)
         own_labels = load_labels(self._folder, self.settings.labels, self._interface)
         self.labels = {**self._labels_of_steps(), **own_labels}

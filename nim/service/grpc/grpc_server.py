@@ -20,7 +20,7 @@ from ..request_errors import RequestError, internal_error
 from ..service import Service
 from ..settings import ServiceSettings
 from ..shared_memory import ALREADY_EXISTS
-from ..unsupported import UNSUPPORTED_METHODS, refuse_method
+from .control_methods import ControlMethods
 from .methods import HEALTH, HEALTH_SERIALIZERS, INFERENCE, HealthMethods, InferenceMethods, decompressed
 from .region_methods import RegionMethods
 from .settings_methods import SettingsMethods
@@ -144,8 +144,8 @@ class CallHandlers:
 
 
 def _handlers(service: Service, inference: InferenceMethods) -> list[grpc.GenericRpcHandler]:
-    """The methods of the inference protocol, unsupported ones included, and of the standard health service. gRPC itself
-    answers UNIMPLEMENTED to all others."""
+    """The methods of the inference protocol, and of the standard health service. gRPC itself answers UNIMPLEMENTED to
+    all others."""
     calls = CallHandlers(service)
     unary = {
         "ServerLive": inference.server_live,
@@ -159,7 +159,7 @@ def _handlers(service: Service, inference: InferenceMethods) -> list[grpc.Generi
         "ModelInfer": inference.model_infer,
         **RegionMethods(service.regions).by_name(),
         **SettingsMethods(service.models).by_name(),
-        **{name: refuse_method(reason) for name, reason in UNSUPPORTED_METHODS.items()},
+        **ControlMethods(service.control).by_name(),
     }
     methods = {name: calls.unary(f"/{INFERENCE}/{name}", inner, _serializers(name)) for name, inner in unary.items()}
     stream = "ModelStreamInfer"

@@ -13,7 +13,7 @@ from google.protobuf.wrappers_pb2 import Int32Value, StringValue
 from ..codec.compressed_messages import CompressedMessage, decompressing_reader
 from ..codec.core_faults import describe_rejected
 from ..codec.protobuf_messages import LargeRequest, checked_message, message_reader, pb
-from ..metadata import EXTENSIONS, model_metadata
+from ..metadata import extensions, model_metadata
 from ..model_versions import version_number
 from ..request_errors import RequestError, internal_error, memory_exhausted, not_found, not_supported, request_cancelled
 from ..served_model import ServedModel
@@ -65,8 +65,8 @@ class InferenceMethods:
 
     async def server_metadata(self, request: Any, _: Any) -> Any:
         """The service's name and version."""
-        settings = self._service.settings
-        return pb.ServerMetadataResponse(name=settings.name, version=settings.version, extensions=EXTENSIONS)
+        settings, names = self._service.settings, extensions(self._service.control.explicit)
+        return pb.ServerMetadataResponse(name=settings.name, version=settings.version, extensions=names)
 
     async def model_metadata(self, request: Any, _: Any) -> Any:
         """The inputs and outputs of a model."""
@@ -89,11 +89,9 @@ class InferenceMethods:
         if request.repository_name:
             raise not_supported("'repository_name' specification is not supported")
         index = pb.RepositoryIndexResponse()
-        for model in sorted(self._service.models.values(), key=lambda model: model.name):
-            if request.ready and not model.ready:
-                continue
-            version, state = model.version, model.repository_state
-            index.models.add(name=model.name, version=version, state=state, reason=model.failure)
+        for each in self._service.models.index():
+            if each.state == "READY" or not request.ready:
+                index.models.add(name=each.name, version=each.version, state=each.state, reason=each.reason)
         return index
 
     async def model_infer(self, request: Any, context: Any) -> Any:

@@ -1,5 +1,6 @@
 """The service over HTTP: connections, middleware, inference and management endpoints."""
 
+from .control_endpoints import control_router
 from .error_responses import install_error_handlers
 from .http_server import DrainingServer, serve_metrics, uvicorn_config
 from .inference import InferenceHandler
@@ -15,6 +16,7 @@ __all__ = [
     "InferenceFastPath",
     "InferenceHandler",
     "RequestMiddleware",
+    "control_router",
     "inference_router",
     "install_error_handlers",
     "management_v1_router",

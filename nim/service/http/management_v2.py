@@ -5,13 +5,14 @@ https://github.com/triton-inference-server/server/tree/main/docs/protocol
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from pydantic import ValidationError
 
 from ..codec import describe_validation_error, parse_json
-from ..metadata import HTTP_EXTENSIONS, model_metadata
+from ..metadata import extensions, model_metadata
 from ..model_versions import path_version
 from ..request_errors import RequestError, input_error, unavailable
 from ..served_model import ServedModel
@@ -49,11 +50,12 @@ def management_v2_router(service: Service) -> APIRouter:
 
 def _add_server(routes: APIRouter, service: Service) -> None:
     settings = service.settings
+    names = sorted(("binary_tensor_data", *extensions(service.control.explicit)))
 
     @routes.get("")
     async def server() -> V2Server:
         """The name and version of the service, and the extensions of the protocol that it supports."""
-        return V2Server(name=settings.name, version=settings.version, extensions=HTTP_EXTENSIONS)
+        return V2Server(name=settings.name, version=settings.version, extensions=names)
 
     @routes.get("/health/live")
     async def server_live() -> V2Live:
@@ -89,8 +91,8 @@ def _add_index(routes: APIRouter, service: Service) -> None:
             options = V2IndexRequest.model_validate(parse_json(body) if body.strip() else {})
         except ValidationError as error:
             raise input_error(describe_validation_error(error)) from None
-        models = sorted(service.models.values(), key=lambda model: model.name)
-        return [_model_state(model) for model in models if model.ready or not options.ready]
+        models = [each for each in service.models.index() if each.state == "READY" or not options.ready]
+        return [V2ModelState(**asdict(each)) for each in models]
 
 
 def _add_model(routes: APIRouter, service: Service, path: str) -> None:
@@ -153,14 +155,6 @@ def _check_ready(not_ready_reason: str) -> None:
 
 
 def _not_ready(error: RequestError) -> RequestError:
-    """The error of a request for the readiness of an unknown model: Triton does not distinguish it from others."""
-    return input_error(f"Model version not ready; {error.message}") if error.status == 404 else error
-
-
-def _model_state(model: ServedModel) -> V2ModelState:
-    return V2ModelState(
-        name=model.name,
-        version=model.version,
-        state=model.repository_state,
-        reason=model.failure,
-    )
+    """The error of a request for the readiness of a model that is unknown or was unloaded: Triton does not distinguish
+    them."""
+    return input_error(f"Model version not ready; {error.message}") if error.status in (404, 503) else error

@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable
 from queue import SimpleQueue
 
-from ..request_errors import RequestError, input_error, internal_error, queue_full, request_cancelled, unavailable
+from ..request_errors import ModelClosed, RequestError, input_error, internal_error, queue_full, request_cancelled
 from ..runtime_api import Program
 from .batch_runner import BatchRunner
 from .pending import (
@@ -160,7 +160,7 @@ class Scheduler:
         """Add `request` to the queue. Returns whether the calling thread must call `_lead` now."""
         with self._lock:
             if self._closed:
-                raise unavailable("the service is shutting down")
+                raise ModelClosed("the service is shutting down")
             waiting, running = len(self._queue), self._running()
             # if no thread runs, a worker or the caller is about to take the first request
             if waiting - (running == 0) >= self._max_queued:

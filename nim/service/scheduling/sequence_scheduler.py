@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from ..request_errors import RequestError, input_error, queue_full, unavailable
+from ..request_errors import ModelClosed, RequestError, input_error, queue_full, unavailable
 from ..runtime_api import Program
 from ..sequence_step import SequenceStep
 from .pending import Inputs, NullMetrics, Outputs, SchedulerMetrics
@@ -104,7 +104,7 @@ class SequenceScheduler:
 
     @staticmethod
     def _stopping() -> RequestError:
-        return unavailable("Server is stopping, scheduler for model has stopped accepting new inference requests")
+        return ModelClosed("Server is stopping, scheduler for model has stopped accepting new inference requests")
 
     def _submit(self, request: SequenceRequest) -> None:
         if self._closed:

@@ -64,7 +64,7 @@ class Client:
 
 def _read(response: Any) -> Any:
     text = response.read().decode()
-    return json.loads(text) if "json" in response.headers.get("content-type", "") else text
+    return json.loads(text) if text and "json" in response.headers.get("content-type", "") else text
 
 
 @contextlib.contextmanager
