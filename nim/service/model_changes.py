@@ -22,7 +22,7 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class _Change:
-    """What one load has changed."""
+    """The changes of one load."""
 
     loaded: set[str] = field(default_factory=set)
     replaced: list[ServedModel] = field(default_factory=list)

@@ -156,7 +156,7 @@ class ServedModel(abc.ABC):
 
 
 def _stamp(file: Path) -> tuple[int, int, int] | None:
-    """What changes with the content of a file; None for a file that cannot be read."""
+    """Time, size and number of a file, which change with its content; None for a file that cannot be read."""
     try:
         status = os.stat(file)  # noqa: PTH116  # of the file that a link leads to
     except OSError:
