@@ -44,7 +44,7 @@ def parse_unload(name: str, parameters: Any) -> ControlRequest:
     return ControlRequest(action="unload", name=name, unload_dependents=dependents)
 
 
-def check_repository(name: str) -> None:
+def check_repository_name(name: str) -> None:
     """Raise RequestError if a request names a repository: the service has one without a name."""
     if name:
         raise not_supported("'repository_name' specification is not supported")

@@ -9,7 +9,7 @@ from typing import Any
 from ..codec.protobuf_messages import pb
 from ..control_parameters import (
     check_load_parameter,
-    check_repository,
+    check_repository_name,
     check_unload_parameter,
     parse_load,
     parse_unload,
@@ -31,7 +31,7 @@ class ControlMethods:
 
     async def load(self, request: Any, _: Any) -> Any:
         """Load a model, or load it again if its files have changed; succeeds once it is ready."""
-        check_repository(request.repository_name)
+        check_repository_name(request.repository_name)
         for name, parameter in request.parameters.items():
             check_load_parameter(name, parameter.WhichOneof("parameter_choice"))
         parameters = {name: parameter.string_param for name, parameter in request.parameters.items()}
@@ -40,7 +40,7 @@ class ControlMethods:
 
     async def unload(self, request: Any, _: Any) -> Any:
         """Unload a model, if it is loaded; the requests that it has accepted are finished."""
-        check_repository(request.repository_name)
+        check_repository_name(request.repository_name)
         for name, parameter in request.parameters.items():
             check_unload_parameter(name, parameter.WhichOneof("parameter_choice"))
         parameters = {name: parameter.bool_param for name, parameter in request.parameters.items()}
