@@ -15,7 +15,8 @@ from ..control_parameters import parse_load, parse_unload
 from ..control_request import ControlRequest
 from ..service import Service
 from .body import read_small_body
-from .management_schema import V2_TAG, V2LoadRequest, V2UnloadRequest, v2_errors
+from .control_schema import V2LoadRequest, V2UnloadRequest
+from .management_schema import V2_TAG, v2_errors
 
 _LOAD_ERRORS = v2_errors(
     {
