@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from ctypes import POINTER, c_bool, c_char, c_char_p, c_int32, c_int64, c_size_t, c_uint32, c_uint64, c_void_p, sizeof
+from ctypes import POINTER, c_bool, c_char, c_char_p, c_int, c_int32, c_int64, c_size_t, c_uint32, c_uint64, c_void_p, sizeof
 from typing import Any
 
 from wasmtime import _ffi as ffi
@@ -96,6 +96,10 @@ class Core:
         self.abort = function("core_abort", None, c_void_p)
         self.release = function("core_release", None, c_void_p)
         self.stats = function("core_stats", CoreCounters, c_void_p)
+        self.map = function("core_map", c_void_p, c_int, c_uint64, c_uint64)
+        self.mapping_data = function("core_mapping_data", c_void_p, c_void_p)
+        self.mapping_intact = function("core_mapping_intact", c_uint64, c_void_p)
+        self.unmap = function("core_unmap", None, c_void_p)
         self.instances = function("core_instances", c_uint32)
         self.set = function("core_set", None, c_void_p)
         if function("core_struct_sizes", c_uint64)() != struct_sizes():

@@ -13,6 +13,7 @@ enum { CORE_MESSAGE = 16 << 10 };
 struct core_program;
 struct core_pool; /* idle instances of a program; thread-safe */
 struct core_instance;
+struct core_mapping; /* a range of a file */
 
 struct core_piece { uint8_t *data; uint64_t bytes; };
 
@@ -78,5 +79,11 @@ CORE int32_t core_run(struct core_call *, uint64_t deadline_ns);
    stays mapped until `core_release(instance)`. With several passes CORE_OPEN: continue with `core_end`. */
 CORE int32_t core_lend(struct core_call *, uint64_t deadline_ns);
 CORE void core_release(struct core_instance *);
+/* Map a range of an open file, for reading and writing by any thread; NULL if that is impossible. If the file becomes smaller, or the
+   system has no memory for it, an access replaces its bytes from some page on by zeros that others do not see. */
+CORE struct core_mapping *core_map(int file, uint64_t offset, uint64_t bytes);
+CORE uint8_t *core_mapping_data(const struct core_mapping *);
+CORE uint64_t core_mapping_intact(const struct core_mapping *); /* number of bytes that are not replaced; more than mapped if none are */
+CORE void core_unmap(struct core_mapping *);
 
 #endif
