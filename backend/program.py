@@ -70,6 +70,12 @@ class Program:
         self._runner.update_stats()
         return self._stats
 
+    @property
+    def copies_inputs_once(self) -> bool:
+        """Whether a guest call reads inputs of numbers only to copy them to the guest, each byte once: then they can be
+        in memory that other processes change."""
+        return self._runner.copies_inputs_once
+
     @classmethod
     def load(
         cls,

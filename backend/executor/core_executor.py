@@ -56,6 +56,8 @@ class CoreExecutor(Executor):
     alive.
     """
 
+    copies_inputs_once = True
+
     def __init__(self, core: Core, plan: Plan, block: bytearray, stats: Stats, on_output: OnOutput | None) -> None:
         self._core, self._plan, self._stats = core, plan, stats
         self._inputs, outputs = plan.interface.inputs, plan.interface.outputs

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 
@@ -27,6 +28,9 @@ class Deadline:
 
 class Executor:
     """Runs guest calls of one entry."""
+
+    copies_inputs_once: ClassVar[bool] = False
+    """Whether a call reads each byte of inputs of numbers once, in order to copy it to the guest."""
 
     def run(self, inputs: Sequence[Pieces | None], deadline: Deadline, borrow: bool = False) -> list[np.ndarray]:
         """The outputs for `inputs`, both in interface order.

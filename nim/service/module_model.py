@@ -83,6 +83,11 @@ class ModuleModel(ServedModel):
             raise self._unavailable()
         return self._scheduler
 
+    @property
+    def copies_inputs_once(self) -> bool:
+        """Whether the runtime does so for the module."""
+        return self.program.copies_inputs_once
+
     async def run(self, request: ParsedRequest) -> Outputs:
         """The module's outputs."""
         scheduler, scalars = self.scheduler, self._scalars
@@ -92,6 +97,7 @@ class ModuleModel(ServedModel):
                 timeout_s=request.timeout_s,
                 guest_timeout_s=request.guest_timeout_s,
                 on_success=request.on_compute,
+                take_outputs=request.take_outputs,
             )
         except ModelClosed as error:
             return await self._successor(error).run(request)

@@ -28,6 +28,7 @@ if TYPE_CHECKING or __name__.startswith("portalis."):
     from ...backend.batch.bytes_tensor import deserialize, object_array, serialize
     from ...backend.batch.request_checks import RequestChecker, check_rows
     from ...backend.constants import PAGE
+    from ...backend.executor.file_mapping import FileMapping, map_file
     from ...backend.interface.dtypes import BYTES, parse_dtype
     from ...backend.interface.interface import Convention
     from ...backend.interface.json_data import decode_elements, describe_json_value, encode_elements
@@ -54,6 +55,7 @@ else:
     from portalis_backend.batch.bytes_tensor import deserialize, object_array, serialize
     from portalis_backend.batch.request_checks import RequestChecker, check_rows
     from portalis_backend.constants import PAGE
+    from portalis_backend.executor.file_mapping import FileMapping, map_file
     from portalis_backend.interface.dtypes import BYTES, parse_dtype
     from portalis_backend.interface.interface import Convention
     from portalis_backend.interface.json_data import decode_elements, describe_json_value, encode_elements
@@ -66,6 +68,7 @@ __all__ = [
     "SERVICE_NAMES",
     "Cancelled",
     "Convention",
+    "FileMapping",
     "GuestError",
     "GuestStatus",
     "GuestTimeout",
@@ -87,6 +90,7 @@ __all__ = [
     "describe_json_value",
     "deserialize",
     "encode_elements",
+    "map_file",
     "object_array",
     "parse_dtype",
     "request_timeout_s",

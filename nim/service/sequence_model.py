@@ -35,6 +35,11 @@ class SequenceModel(ModuleModel):
         _ = self.program  # raises before the module is loaded
         return self._served
 
+    @property
+    def copies_inputs_once(self) -> bool:
+        """False: a sequence does not pass `take_outputs` on."""
+        return False
+
     async def run(self, request: ParsedRequest) -> Outputs:
         """The module's outputs for a request of a sequence."""
         if not self.ready:

@@ -104,6 +104,13 @@ class ServedModel(abc.ABC):
     def interface(self) -> Interface:
         """The inputs and outputs. Raises RequestError with status 503 before the model is loaded."""
 
+    @property
+    def copies_inputs_once(self) -> bool:
+        """Whether `run` reads inputs of numbers only to copy them to a guest, each time that it calls it, and calls
+        `take_outputs` of the request. Otherwise no one else may change inputs meanwhile. Raises RequestError with
+        status 503 before the model is loaded."""
+        return False
+
     @abc.abstractmethod
     async def run(self, request: ParsedRequest) -> Outputs:
         """The outputs for `request`, arrays by name. Raises RequestError, with status 503 before the first request has

@@ -6,6 +6,9 @@
 
 #include <dlfcn.h>
 #include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -610,9 +613,66 @@ static void bad_plans(void) {
   check_still_works();
 }
 
+/* ---- mapped files ---- */
+
+enum { PAGES = 16, MAPPED_BY = 4 };
+static sigjmp_buf elsewhere;
+static void leave(int number) { siglongjmp(elsewhere, number); }
+
+static size_t page_bytes(void) { return (size_t)sysconf(_SC_PAGESIZE); }
+
+static int file_of(size_t bytes) {
+  int file = memfd_create("mapped", 0);
+  char *data = malloc(bytes);
+  memset(data, 'x', bytes);
+  CHECK(file >= 0 && pwrite(file, data, bytes, 0) == (ssize_t)bytes, "no file");
+  free(data);
+  return file;
+}
+
+/* Copies from and to a mapping while the file becomes smaller and larger. */
+static void *copy_mapped(void *data) {
+  size_t bytes = PAGES * page_bytes();
+  uint8_t *copied = malloc(bytes);
+  for (int round = 0; round < 200; round++) {
+    int file = file_of(bytes);
+    struct core_mapping *m = core_map(file, 0, bytes);
+    CHECK(m && core_mapping_intact(m) >= bytes, "it was not mapped");
+    CHECK(!ftruncate(file, (off_t)((size_t)round % PAGES * page_bytes())), "not truncated");
+    memcpy(copied, core_mapping_data(m), bytes);
+    memset(core_mapping_data(m), 'y', bytes);
+    size_t intact = core_mapping_intact(m);
+    CHECK(intact == (size_t)round % PAGES * page_bytes(), "%zu bytes are intact in round %d", intact, round);
+    for (size_t i = 0; i < bytes; i++) CHECK(copied[i] == (i < intact ? 'x' : 0), "byte %zu is %d", i, copied[i]);
+    core_unmap(m);
+    close(file);
+  }
+  free(copied);
+  return data;
+}
+
+static void map_files(void) {
+  struct sigaction handler = {.sa_handler = leave, .sa_flags = SA_NODEFER};
+  pthread_t thread[MAPPED_BY];
+  size_t page = page_bytes();
+  int file = file_of(2 * page);
+  CHECK(!sigaction(SIGBUS, &handler, NULL), "no handler");
+  CHECK(!core_map(file, 0, 0) && !core_map(file, UINT64_MAX, 1) && !core_map(file, 0, UINT64_MAX) && !core_map(-1, 0, 1), "strange ranges are mapped");
+  struct core_mapping *m = core_map(file, page + 1, 1);
+  uint8_t *others = mmap(NULL, page, PROT_READ, MAP_SHARED, file, 0);
+  CHECK(m && *core_mapping_data(m) == 'x' && others != MAP_FAILED, "it was not mapped");
+  CHECK(!ftruncate(file, 0) && !*core_mapping_data(m) && !core_mapping_intact(m), "the byte has not become 0");
+  if (!sigsetjmp(elsewhere, 1)) { seen += *others; CHECK(false, "the handler before was not called"); }
+  munmap(others, page);
+  core_unmap(m);
+  close(file);
+  for (int i = 0; i < MAPPED_BY; i++) CHECK(!pthread_create(&thread[i], NULL, copy_mapped, NULL), "no thread");
+  for (int i = 0; i < MAPPED_BY; i++) pthread_join(thread[i], NULL);
+}
+
 static const struct { const char *name; void (*run)(void); } TESTS[] = {
   {"failures", failures}, {"failures-for-good", failures_for_good}, {"no-memory", no_memory}, {"lies", lying}, {"small-memories", small_memories},
-  {"pieces", pieces}, {"hosts", hosts}, {"renewing", renewing}, {"deadlines", deadlines}, {"late-ticks", late_ticks}, {"no-ticker", no_ticker}, {"room", room}, {"lending", lending}, {"small-stacks", small_stacks}, {"forks", forks}, {"tidying", tidying}, {"threads", threads}, {"bad-plans", bad_plans}};
+  {"pieces", pieces}, {"hosts", hosts}, {"renewing", renewing}, {"deadlines", deadlines}, {"late-ticks", late_ticks}, {"no-ticker", no_ticker}, {"room", room}, {"lending", lending}, {"small-stacks", small_stacks}, {"forks", forks}, {"tidying", tidying}, {"threads", threads}, {"bad-plans", bad_plans}, {"mappings", map_files}};
 
 int main(int count, char **arguments) {
   const char *why;

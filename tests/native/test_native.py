@@ -65,6 +65,7 @@ def run(command: Sequence[str | Path], folder: Path, **environment: str) -> str:
         "tidying",
         "threads",
         "bad-plans",
+        "mappings",
     ],
 )
 def test_the_core_answers_whatever_wasmtime_and_the_adapter_do(test: str, programs: Path, tmp_path: Path) -> None:

@@ -77,6 +77,9 @@ class ParsedRequest:
     """Called with the seconds for which each module ran for the request."""
     region_inputs: dict[str, RegionInput] = field(default_factory=dict)
     """The inputs that are yet to be read from shared memory, by name."""
+    take_outputs: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]] | None = None
+    """Called by models with `copies_inputs_once` before the guest's next call: it returns the outputs for the response
+    in exchange for those of the guest, which can be views of its memory. Raises RequestError."""
     sequence: SequenceStep = NO_SEQUENCE
     """The place of the request in a sequence."""
 

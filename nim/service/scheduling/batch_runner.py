@@ -48,7 +48,7 @@ class BatchRunner:
     def _outcomes(self, batch: Sequence[PendingRequest], began: float, borrow: bool) -> list[Outcome]:
         def deliver(index: int, result: Outputs | WasmError) -> None:
             batch[index].run_s = time.perf_counter() - began
-            self.deliver([batch[index]], [self._outcome(result, False)])
+            self.deliver([batch[index]], [self._outcome(batch[index], result, False)])
 
         try:
             results = self._program.run_batch(
@@ -58,18 +58,22 @@ class BatchRunner:
                 check_cancelled=_cancellation_check(batch) if len(batch) > 1 else None,
                 on_result=deliver if len(batch) > 1 else None,
             )
-            return [self._outcome(result, borrow) for result in results]
+            return [self._outcome(request, result, borrow) for request, result in zip(batch, results)]
         except Exception as error:  # noqa: BLE001  # otherwise the clients would wait forever
             if len(batch) == 1:
                 return [internal_error(error, f"model '{self._name}'")]
             return [outcome for request in batch for outcome in self._outcomes([request], began, False)]
 
-    def _outcome(self, result: Outputs | WasmError, borrowed: bool) -> Outcome:
+    def _outcome(self, request: PendingRequest, result: Outputs | WasmError, borrowed: bool) -> Outcome:
         """The outcome for a result of the runtime. An internal error affects only its own request."""
         try:
             if isinstance(result, WasmError):
                 return from_runtime_error(result)
+            if request.take_outputs is not None:
+                result = request.take_outputs(result)
             return _owned(result) if borrowed else result
+        except RequestError as error:
+            return error
         except Exception as error:  # noqa: BLE001
             return internal_error(error, f"model '{self._name}'")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from queue import SimpleQueue
 from typing import Protocol
 
@@ -16,6 +16,9 @@ from ..request_errors import RequestError
 Inputs = Mapping[str, np.ndarray]
 Outputs = dict[str, np.ndarray]
 Outcome = Outputs | RequestError
+TakeOutputs = Callable[[Outputs], Outputs]
+"""Receives the outputs of a request before the program's next call, which can overwrite them, and returns those for the
+response. It can raise RequestError, and can be called again after that or after it returned."""
 
 
 class SchedulerMetrics(Protocol):
@@ -54,14 +57,21 @@ class NullMetrics:
 class PendingRequest:
     """A request that waits or runs."""
 
-    __slots__ = ("deadline", "guest_timeout_s", "inputs", "rows", "run_s", "since", "size", "timeout_s")
+    __slots__ = ("deadline", "guest_timeout_s", "inputs", "rows", "run_s", "since", "size", "take_outputs", "timeout_s")
 
-    def __init__(self, inputs: Inputs, timeout_s: float | None, guest_timeout_s: float | None = None) -> None:
+    def __init__(
+        self,
+        inputs: Inputs,
+        timeout_s: float | None,
+        guest_timeout_s: float | None = None,
+        take_outputs: TakeOutputs | None = None,
+    ) -> None:
         first = next(iter(inputs.values()), None)
         self.inputs, self.timeout_s, self.guest_timeout_s = inputs, timeout_s, guest_timeout_s
         self.rows = first.shape[0] if first is not None and first.ndim else 1
         self.size = sum(array.nbytes for array in inputs.values())
         self.since = time.perf_counter()
+        self.take_outputs = take_outputs
         self.run_s = 0.0  # of the batch with this request
         self.deadline = math.inf if timeout_s is None else self.since + timeout_s
 
@@ -82,8 +92,9 @@ class AwaitedRequest(PendingRequest):
         timeout_s: float | None,
         loop: asyncio.AbstractEventLoop,
         guest_timeout_s: float | None = None,
+        take_outputs: TakeOutputs | None = None,
     ) -> None:
-        super().__init__(inputs, timeout_s, guest_timeout_s)
+        super().__init__(inputs, timeout_s, guest_timeout_s, take_outputs)
         self.loop = loop
         self.future: asyncio.Future[Outputs] = loop.create_future()
 
@@ -99,8 +110,14 @@ class BlockedRequest(PendingRequest):
 
     __slots__ = ("is_cancelled", "leads", "mailbox")
 
-    def __init__(self, inputs: Inputs, timeout_s: float | None, guest_timeout_s: float | None = None) -> None:
-        super().__init__(inputs, timeout_s, guest_timeout_s)
+    def __init__(
+        self,
+        inputs: Inputs,
+        timeout_s: float | None,
+        guest_timeout_s: float | None = None,
+        take_outputs: TakeOutputs | None = None,
+    ) -> None:
+        super().__init__(inputs, timeout_s, guest_timeout_s, take_outputs)
         self.mailbox: SimpleQueue[Outcome | None] = SimpleQueue()
         self.leads = False  # whether its thread was asked to run the next batch
         self.is_cancelled = False

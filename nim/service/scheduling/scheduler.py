@@ -29,6 +29,7 @@ from .pending import (
     Outputs,
     PendingRequest,
     SchedulerMetrics,
+    TakeOutputs,
 )
 
 SHORT_CALL_S = 0.002
@@ -76,16 +77,18 @@ class Scheduler:
         timeout_s: float | None = None,
         guest_timeout_s: float | None = None,
         on_success: Callable[[float], None] | None = None,
+        take_outputs: TakeOutputs | None = None,
     ) -> Outputs:
         """The outputs for `inputs`, arrays by name as in `Program.run`, which no other caller sees.
 
         `timeout_s` counts from now, queueing included; `guest_timeout_s` limits the guest's computation alone.
-        `on_success` is called with the seconds for which the batch with the request ran. Raises RequestError: 400 if
-        the inputs do not match the interface, 429 if the queue is full, 503 after `close`, 504 after a timeout, 500 if
-        the guest fails.
+        `on_success` is called with the seconds for which the batch with the request ran, and `take_outputs` with the
+        outputs, in the thread that ran it: they can be views of the guest's memory, and it returns those that are
+        passed on. Raises RequestError: 400 if the inputs do not match the interface, 429 if the queue is full, 503
+        after `close`, 504 after a timeout, 500 if the guest fails.
         """
         _check_timeout(timeout_s)
-        request = AwaitedRequest(inputs, timeout_s, asyncio.get_running_loop(), guest_timeout_s)
+        request = AwaitedRequest(inputs, timeout_s, asyncio.get_running_loop(), guest_timeout_s, take_outputs)
         self._submit(request)
         try:
             outputs = await request.future
@@ -103,6 +106,7 @@ class Scheduler:
         timeout_s: float | None = None,
         guest_timeout_s: float | None = None,
         on_success: Callable[[float], None] | None = None,
+        take_outputs: TakeOutputs | None = None,
         on_wait: Callable[[Callable[[], None]], bool] | None = None,
     ) -> Outputs:
         """The same for the calling thread, which can be asked to run a batch with requests of others.
@@ -112,7 +116,7 @@ class Scheduler:
         raises RequestError with status 499.
         """
         _check_timeout(timeout_s)
-        request = BlockedRequest(inputs, timeout_s, guest_timeout_s)
+        request = BlockedRequest(inputs, timeout_s, guest_timeout_s, take_outputs)
         if self._submit(request):
             self._lead(request)
         elif on_wait is not None and not on_wait(lambda: self._cancel(request)):
@@ -126,13 +130,14 @@ class Scheduler:
         timeout_s: float | None = None,
         guest_timeout_s: float | None = None,
         on_success: Callable[[float], None] | None = None,
+        take_outputs: TakeOutputs | None = None,
     ) -> Outputs | None:
         """The same, but None if the request would have to wait, or if the last call of the program was not a short one:
         `run` is to be called then. So an event loop can run short calls itself."""
         if self._running() or self._runner.last_duration_s > SHORT_CALL_S:
             return None
         _check_timeout(timeout_s)
-        request = BlockedRequest(inputs, timeout_s, guest_timeout_s)
+        request = BlockedRequest(inputs, timeout_s, guest_timeout_s, take_outputs)
         with self._lock:
             if self._running() or self._closed:
                 return None

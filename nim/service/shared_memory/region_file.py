@@ -1,8 +1,5 @@
-"""The file of a shared memory region: a POSIX shared memory object, which is read and written without mapping it.
-
-Access to a mapping ends the process with SIGBUS if the object has become smaller, which its owner can do at any time.
-Reads and writes of a file fail instead.
-"""
+"""The file of a shared memory region: a POSIX shared memory object, which is read and written by system calls, or
+mapped."""
 
 from __future__ import annotations
 
@@ -10,6 +7,7 @@ import os
 import stat
 
 from ..request_errors import RequestError
+from ..runtime_api import FileMapping, map_file
 
 DIRECTORY = "/dev/shm"  # noqa: S108  # where Linux has the objects of shm_open
 MAX_KEY_CHARACTERS = 512  # a file name has at most 255 bytes
@@ -57,6 +55,11 @@ class RegionFile:
             count = os.pwritev(self._descriptor, [rest], position)
             rest, position = rest[count:], position + count
         return True
+
+    def map(self, position: int, size: int) -> FileMapping | None:
+        """A mapping of the `size` bytes from `position` on, which stays valid after `close`; None if the system has no
+        safe mappings, or refuses this one."""
+        return map_file(self._descriptor, position, size)
 
     def close(self) -> None:
         """Close the file."""

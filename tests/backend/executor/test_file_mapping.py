@@ -140,7 +140,9 @@ def test_files_become_smaller_while_threads_copy_them() -> None:
                 for _ in range(20):
                     copied = mapping.array.copy()
                     whole = bool((copied == number + 1).all())
-                    if not whole and (mapping.intact_bytes == 64 * PAGE or not set(np.unique(copied)) <= {0, number + 1}):
+                    if not whole and (
+                        mapping.intact_bytes == 64 * PAGE or not set(np.unique(copied)) <= {0, number + 1}
+                    ):
                         failures.append(number)
                     mapping.array[:] = data
                 cutting.join()

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import csv
 import itertools
+import re
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -293,6 +295,45 @@ def test_objects_that_become_smaller_give_an_error_of_the_request(triton: Triton
             triton.infer(ECHO, [triton.direct("x", other[:size])], [triton.output("y", region, 4 * size)])
     assert target.path.stat().st_size == MIB
     triton.infer(ECHO, [triton.input("x", other[: MIB // 4], region)], [])
+
+
+def test_objects_that_become_smaller_while_many_requests_run(client: Client, target: SharedObject) -> None:
+    size, stop, results = MIB, threading.Event(), []
+    x = ramp(size // 4)
+    with grpc_client.InferenceServerClient(f"127.0.0.1:{client.grpc_port}") as connection:
+        regions = [Triton(grpc_client, connection).register(target, 8 * MIB) for _ in range(4)]
+    ends = [8 * MIB, 2 * MIB + 4096, 2 * MIB + 100, MIB, 4096, 0]
+
+    def infer(number: int, region: str) -> None:
+        with grpc_client.InferenceServerClient(f"127.0.0.1:{client.grpc_port}") as connection:
+            over_grpc = Triton(grpc_client, connection)
+            output = over_grpc.output("y", region, size, (4 + number) * MIB)
+            while not stop.is_set():
+                try:
+                    over_grpc.infer(ECHO, [over_grpc.input("x", x, region, number * 1024)], [output])
+                    results.append("")
+                except InferenceServerException as error:
+                    results.append(error.message())
+
+    threads = [threading.Thread(target=infer, args=each) for each in enumerate(regions)]
+    for thread in threads:
+        thread.start()
+    for number in range(300):
+        target.resize(ends[number % len(ends)])
+        time.sleep(0.003)
+    stop.set()
+    for thread in threads:
+        thread.join(PATIENCE_S)
+    target.resize(8 * MIB)
+    expected = re.compile("become smaller|smaller for a time|^$")
+    assert "" in results and any(results) and all(expected.search(each) for each in results)
+    target.write(x.tobytes())
+    with grpc_client.InferenceServerClient(f"127.0.0.1:{client.grpc_port}") as connection:
+        over_grpc = Triton(grpc_client, connection)
+        for region in regions:
+            over_grpc.infer(ECHO, [over_grpc.input("x", x, region)], [over_grpc.output("y", region, size, 4 * MIB)])
+            connection.unregister_system_shared_memory(region)
+    assert target.read()[4 * MIB :][:size] == x.tobytes()
 
 
 def test_regions_outlive_the_name_of_their_object(triton: Triton, target: SharedObject) -> None:

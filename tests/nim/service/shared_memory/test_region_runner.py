@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import mmap
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,6 +19,8 @@ from portalis.nim.service.memory_budget import FREE_BYTES, MemoryBudget
 from portalis.nim.service.request_errors import RequestError
 from portalis.nim.service.served_model import ServedModel
 from portalis.nim.service.shared_memory import RegionRegistry, RegionRunner
+from portalis.nim.service.shared_memory.output_transfer import OutputTransfer
+from portalis.nim.service.shared_memory.region import MAPPED_BYTES
 from portalis.nim.service.shared_memory.region_runner import INLINE_BYTES
 
 from .shared_objects import SharedObject, shared_object
@@ -50,6 +54,17 @@ class Echo(ServedModel):
         pass
 
 
+class InPlace(Echo):
+    """The same, as a module in the runtime: outputs are taken before the next call."""
+
+    copies_inputs_once = True
+
+    async def run(self, request: ParsedRequest) -> dict[str, np.ndarray]:
+        outputs = await super().run(request)
+        assert request.take_outputs is not None
+        return request.take_outputs({"y": outputs["y"].copy()})
+
+
 @pytest.fixture
 def target() -> Iterator[SharedObject]:
     with shared_object(2 * MAX_BYTES) as found:
@@ -76,8 +91,14 @@ def request(size: int, output_size: int) -> ParsedRequest:
     return ParsedRequest(None, {}, [output], region_inputs={"x": x})
 
 
-def run(runner: RegionRunner, size: int, meanwhile: Callable[[], None] = lambda: None, output_size: int = 0) -> Any:
-    return asyncio.run(runner.run(Echo(meanwhile), request(size, output_size or size), asyncio.to_thread))
+def run(
+    runner: RegionRunner,
+    size: int,
+    meanwhile: Callable[[], None] = lambda: None,
+    output_size: int = 0,
+    kind: type[Echo] = Echo,
+) -> Any:
+    return asyncio.run(runner.run(kind(meanwhile), request(size, output_size or size), asyncio.to_thread))
 
 
 @pytest.mark.parametrize("size", [1, INLINE_BYTES, INLINE_BYTES + 1, MAX_BYTES])
@@ -103,6 +124,102 @@ def test_an_object_that_becomes_smaller_meanwhile_stays_so(runner: RegionRunner,
     target.resize(7)
     with pytest.raises(RequestError, match="has become smaller"):
         run(runner, 8, lambda: pytest.fail("the model must not run"))
+
+
+@pytest.mark.parametrize("size", [1, MAPPED_BYTES, MAX_BYTES])
+def test_tensors_of_modules_are_copied_without_a_buffer(
+    runner: RegionRunner, target: SharedObject, budget: MemoryBudget, size: int
+) -> None:
+    data, used = np.random.default_rng(0).bytes(size), []
+    target.write(data)
+    outputs = run(runner, size, lambda: used.append(budget.used), kind=InPlace)
+    assert target.read()[MAX_BYTES : MAX_BYTES + size] == data
+    assert outputs["y"].shape == (size,) and outputs["y"].dtype == np.uint8  # the response has no data
+    assert used == [0]
+
+
+@pytest.mark.parametrize("left", [0, mmap.PAGESIZE, MAX_BYTES - 1])
+def test_an_input_that_is_cut_while_it_is_read_is_an_error(
+    runner: RegionRunner, target: SharedObject, left: int
+) -> None:
+    target.write(bytes(range(256)) * (MAX_BYTES // 256))
+    with pytest.raises(RequestError, match="has become smaller"):
+        run(runner, MAX_BYTES, lambda: target.resize(left), kind=InPlace)
+    assert target.path.stat().st_size == left
+    with pytest.raises(RequestError, match="has become smaller"):
+        run(runner, MAX_BYTES, lambda: pytest.fail("the model must not run"), kind=InPlace)
+    target.resize(2 * MAX_BYTES)
+    assert not any(target.read()[MAX_BYTES:])  # nothing was written
+    run(runner, MAX_BYTES, kind=InPlace)
+
+
+def test_an_object_that_was_smaller_for_a_time_is_an_error(runner: RegionRunner, target: SharedObject) -> None:
+    class Cut(InPlace):
+        async def run(self, request: ParsedRequest) -> dict[str, np.ndarray]:
+            target.resize(MAX_BYTES // 2)
+            assert not request.inputs["x"][-1]  # an ordinary mapping would end the process here
+            target.resize(2 * MAX_BYTES)
+            return await super().run(request)
+
+    target.write(b"x" * MAX_BYTES)
+    with pytest.raises(RequestError, match="smaller for a time") as caught:
+        run(runner, MAX_BYTES, kind=Cut)
+    assert caught.value.status == 500 and not any(target.read()[MAX_BYTES:])
+    target.write(b"y" * MAX_BYTES)
+    run(runner, MAX_BYTES, kind=InPlace)
+    assert target.read()[MAX_BYTES:] == b"y" * MAX_BYTES
+
+
+def test_outputs_are_written_once_and_not_after_the_request(runner: RegionRunner, target: SharedObject) -> None:
+    transfers: list[Callable[[Any], Any]] = []
+
+    class Late(InPlace):
+        async def run(self, request: ParsedRequest) -> dict[str, np.ndarray]:
+            assert request.take_outputs is not None
+            transfers.append(request.take_outputs)
+            return {"y": request.inputs["x"]} if len(transfers) == 1 else await super().run(request)
+
+    zeros, ones = {"y": np.zeros(MAPPED_BYTES, np.uint8)}, {"y": np.ones(MAPPED_BYTES, np.uint8)}
+    for _ in range(2):
+        run(runner, MAPPED_BYTES, kind=Late)
+        assert transfers[-1](ones) is ones and not any(target.read())
+    with pytest.raises(ZeroDivisionError):
+        run(runner, MAPPED_BYTES, lambda: 1 / 0, kind=Late)  # type: ignore[arg-type,return-value]
+    assert transfers[-1](zeros) is zeros
+
+
+def test_outputs_of_a_model_that_does_not_hand_them_over_are_written(
+    runner: RegionRunner, target: SharedObject
+) -> None:
+    class Replaced(Echo):
+        copies_inputs_once = True  # its successor does not
+
+    target.write(b"x" * MAPPED_BYTES)
+    run(runner, MAPPED_BYTES, kind=Replaced)
+    assert target.read()[MAX_BYTES:][:MAPPED_BYTES] == b"x" * MAPPED_BYTES
+
+
+def test_the_end_of_a_request_waits_for_a_transfer() -> None:
+    began, finish, ended = threading.Event(), threading.Event(), threading.Event()
+
+    class Slow:
+        def check(self) -> None:
+            began.set()
+            assert finish.wait(60)
+
+    transfer = OutputTransfer([], [Slow()], {})  # type: ignore[list-item]
+    threads = [
+        threading.Thread(target=transfer.take, args=({},)),
+        threading.Thread(target=lambda: (transfer.end(), ended.set())),
+    ]
+    threads[0].start()
+    assert began.wait(60)
+    threads[1].start()
+    assert not ended.wait(0.05)
+    finish.set()
+    for thread in threads:
+        thread.join()
+    assert ended.is_set()
 
 
 def test_a_request_with_its_regions_is_limited(runner: RegionRunner) -> None:
