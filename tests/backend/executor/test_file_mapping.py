@@ -133,7 +133,7 @@ def test_files_become_smaller_while_threads_copy_them() -> None:
         data = np.full(64 * PAGE, number + 1, np.uint8)
         try:
             while not stop.is_set():
-                os.pwrite(descriptor, data, 0)
+                os.pwrite(descriptor, data.tobytes(), 0)
                 mapping = mapped(descriptor, 0, 64 * PAGE)
                 cutting = threading.Thread(target=os.ftruncate, args=(descriptor, (number + 1) * PAGE))
                 cutting.start()
