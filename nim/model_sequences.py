@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from ..spec.triton import TritonConfiguration
 
 _ISOLATION = "wasm.isolation"
+MAX_INSTANCES = 1024
+"""The largest `sequence_instances`; a model has no more sequences than that."""
 
 
 def sequence_settings(config: TritonConfiguration) -> dict[str, Any]:
@@ -20,7 +22,17 @@ def sequence_settings(config: TritonConfiguration) -> dict[str, Any]:
     if config.sequence_batching is None or sequence_problem(config):
         return {}
     isolation = config.backend_parameters.get(_ISOLATION, "batch")
-    return {"sequence_batching": _settings(config), "isolation": isolation}
+    return {
+        "sequence_batching": _settings(config),
+        "isolation": isolation,
+        "sequence_instances": _instances(config),
+    }
+
+
+def _instances(config: TritonConfiguration) -> int:
+    """The number of instances that run requests in Triton, within the range of the setting."""
+    active = [group for group in config.instance_groups if not group.passive]
+    return min(max(1, sum(group.count * max(1, len(group.gpus or ())) for group in active)), MAX_INSTANCES)
 
 
 def sequence_problem(config: TritonConfiguration) -> str:

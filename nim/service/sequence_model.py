@@ -93,12 +93,12 @@ class SequenceModel(ModuleModel):
         )
 
     def _max_sequences(self, interface: Interface) -> int:
-        """As many as Triton with one instance of the model, unless `max_sequences` is set."""
+        """As many as Triton with `sequence_instances` of the model, unless `max_sequences` is set."""
         if self.settings.max_sequences:
             return self.settings.max_sequences
         oldest = self._declared.oldest
         number = max(1, interface.max_batch_size) if oldest is None else oldest.max_candidate_sequences
-        return min(number, MAX_SEQUENCES)
+        return min(number * self.settings.sequence_instances, MAX_SEQUENCES)
 
     def _slot_program(self) -> Program:
         """The module for one more slot; the first one is loaded already."""

@@ -55,13 +55,17 @@ class ModelSettings(SettingsTable):
     sequence_batching: SequenceSettings | None = None
     """Makes the model stateful: each request belongs to a sequence."""
     max_sequences: int = Field(default=0, ge=0, le=1024)
-    """Maximum number of sequences that have an instance; 0 means as many as Triton with one instance of the model: its
-    batch size, or `max_candidate_sequences`."""
+    """Maximum number of sequences that have an instance; 0 means as many as in Triton: the batch size of the model, or
+    `max_candidate_sequences`, for each of `sequence_instances`."""
+    sequence_instances: int = Field(default=1, ge=1, le=1024)
+    """The number of Triton's instances of the model, for the default of `max_sequences`."""
 
     @model_validator(mode="after")
     def _can_have_sequences(self) -> ModelSettings:
-        if self.sequence_batching is None and self.max_sequences:
-            raise ValueError("max_sequences requires sequence_batching")
+        if self.sequence_batching is None:
+            for key in ("max_sequences", "sequence_instances"):
+                if getattr(self, key) != type(self).model_fields[key].default:
+                    raise ValueError(f"{key} requires sequence_batching")
         if self.sequence_batching is not None and self.wasm_runtime != "Wasmtime":
             raise ValueError(f"sequence_batching requires Wasmtime; {self.wasm_runtime} keeps no state")
         return self

@@ -72,6 +72,26 @@ def test_what_the_service_lacks_is_refused(tmp_path: Path, more: str, message: s
     assert sequence_settings(config) == {}
 
 
+@pytest.mark.parametrize(
+    ("groups", "count"),
+    [
+        ("[]", 1),
+        ("[{}, {count = 3}]", 4),
+        ("[{count = 2}, {count = 8, passive = true}]", 2),
+        ("[{count = 8, passive = true}]", 1),
+        ('[{kind = "GPU", count = 2, gpus = [0, 1, 2]}]', 6),
+        ("[{count = 2000000000}, {count = 2000000000}]", 1024),
+    ],
+)
+def test_the_instances_of_a_spec_are_counted(tmp_path: Path, groups: str, count: int) -> None:
+    spec = write(tmp_path)
+    table = "[wasm_binaries.triton_config.backend_parameters]"
+    text = spec.read_text().replace(table, f"[wasm_binaries.triton_config]\ninstance_groups = {groups}\n{table}")
+    spec.write_text(text)
+    with served_folder([spec], None, {}) as served:
+        assert served.settings.models[0].sequence_instances == count
+
+
 def test_a_model_without_sequences_has_no_settings_of_them() -> None:
     assert sequence_settings(TritonConfiguration()) == {}
     settings = sequence_settings(TritonConfiguration(sequence_batching=SequenceBatchingConfig()))
