@@ -77,6 +77,7 @@ async def lifespan(service: Service) -> AsyncIterator[None]:
     async with service.running():
         grpc = GrpcServer(service, service.host, settings.grpc_port)
         service.drain.register_server(grpc.stop)
+        service.drain.register_server(service.models.reject_backlogs)
         try:
             await grpc.start()
             async with contextlib.AsyncExitStack() as stack:

@@ -166,6 +166,11 @@ class ServedModels(Mapping[str, ServedModel]):
         """The reasons why models are not ready; "" if all are."""
         return "; ".join(filter(None, (model.not_ready_reason() for model in self.values())))
 
+    async def reject_backlogs(self, _: float) -> None:
+        """Reject the requests that wait for later requests. It is called when the service stops."""
+        for model in self.values():
+            model.reject_backlog()
+
     def close(self) -> None:
         """Close all models."""
         for model in self.values():

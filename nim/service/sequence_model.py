@@ -108,6 +108,11 @@ class SequenceModel(ModuleModel):
     def _warm_up_inputs(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         return {**super()._warm_up_inputs(inputs), **self._controls.arrays(SequenceStep(1, True, True))}
 
+    def reject_backlog(self) -> None:
+        """Reject the requests of sequences that wait until others end."""
+        if hasattr(self, "_sequences"):
+            self._sequences.reject_backlog()
+
     def close(self) -> None:
         """Finish the accepted requests of sequences that have an instance, and free the instances."""
         if hasattr(self, "_sequences"):

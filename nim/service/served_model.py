@@ -125,6 +125,9 @@ class ServedModel(abc.ABC):
         """Complete `config`, the model's ``ModelConfig``, with everything that depends on the kind of the model:
         scheduling, instances and parameters."""
 
+    def reject_backlog(self) -> None:  # noqa: B027  # not abstract: most models have none
+        """Reject the requests that wait for later requests, which do not arrive when the service stops."""
+
     def retire(self) -> None:
         """Close a model that requests cannot find any more, once the requests that have found it are answered."""
         try:

@@ -51,7 +51,7 @@ class SequenceScheduler:
         self._table = SequenceTable(self._slots, max_idle_s)
         self._changed = threading.Condition()  # its lock guards the table, the slots and the fields below
         self._queued = 0
-        self._closed = False
+        self._closed = self._without_backlog = False
         self._threads = ThreadPoolExecutor(min(workers, max_sequences), f"model {name}")
         self._reaper: threading.Thread | None = None
         self._wakes_at = 0.0  # when the reaper looks next
@@ -91,6 +91,13 @@ class SequenceScheduler:
             on_success(request.run_s)
         return outputs
 
+    def reject_backlog(self) -> None:
+        """Reject the requests of sequences without a slot, from now on as well: the requests that would end the others
+        may never arrive."""
+        with self._changed:
+            self._without_backlog = True
+            self._reject(self._table.drop_backlog(), self._stopping())
+
     def close(self) -> None:
         """Refuse new requests, fail those of sequences without a slot, wait for the others, and free the slots."""
         with self._changed:
@@ -119,6 +126,8 @@ class SequenceScheduler:
         slot = self._table.add(request, now)
         if slot is not None:
             self._start(slot)
+        elif self._without_backlog:
+            self._reject(self._table.drop_backlog(), self._stopping())
         if self._reaper is None:
             self._reaper = threading.Thread(target=self._reap, name=f"sequences of {self._name}", daemon=True)
             self._reaper.start()
