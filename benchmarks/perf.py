@@ -52,7 +52,7 @@ def perf_analyzer() -> list[str]:
 
 @dataclass(frozen=True)
 class Transport:
-    """The way of tensors from perf_analyzer: protocol, shared memory or not, and their format in HTTP bodies."""
+    """Transport of tensors by perf_analyzer: the protocol, shared memory or not, and the format in HTTP bodies."""
 
     protocol: Literal["grpc", "http"] = "grpc"
     shared_memory: bool = True
