@@ -26,7 +26,8 @@ def parse_load(name: str, parameters: Any) -> ControlRequest:
             got = describe_json_value(value)
             raise input_error(f"attempt to access JSON non-string as string; {key[:128]}: expected text, got {got}")
         if key.startswith("file:"):
-            raise not_supported("the service loads the files in the directory of service.json; replace a file there")
+            text = "the service loads the files in the directory of service.json; replace a file there"
+            raise not_supported(f"{_not_polled(name)}; {text}")
         if key != "config":
             text = "unexpected error on creating Triton parameter"
             raise RequestError(500, INTERNAL, f"{text}; the parameters are config and file:, not {key[:128]!r}")
@@ -68,7 +69,7 @@ def check_unload_parameter(name: str, field: str | None) -> None:
 def _batch_size(name: str, text: str) -> int | None:
     """The batch size in `text`, the JSON of a ModelConfig for the model `name`; None if it has none. Raises
     RequestError for fields that cannot be replaced."""
-    failed = f"failed to load '{name[:128]}', failed to poll from model repository"
+    failed = _not_polled(name)
     try:
         config = parse_json(text.encode(errors="replace"))
     except RequestError as error:
@@ -86,3 +87,7 @@ def _batch_size(name: str, text: str) -> int | None:
         return size
     got = describe_json_value(size)
     raise RequestError(500, INTERNAL, f"{failed}; config: max_batch_size: expected a number of at least 0, got {got}")
+
+
+def _not_polled(name: str) -> str:
+    return f"failed to load '{name[:128]}', failed to poll from model repository"

@@ -152,12 +152,17 @@ class ServedModels(Mapping[str, ServedModel]):
         """The same for requests of statistics, where Triton answers with status 400 and other texts."""
         number = None if version is None else version_number(version)
         model = self._models.get(name)
-        if model is None:
-            raise input_error(f"requested model '{name[:128]}' is not available; {self._names()}")
+        if model is None or not model.ready:
+            reason = self._names() if model is None else model.not_ready_reason()
+            raise input_error(f"requested model '{name[:128]}' is not available; {reason}")
         if number not in (None, model.version):
             text = f"requested model version is not available for model '{name}'"
             raise input_error(f"{text}; the version is {model.version}")
         return model
+
+    def ready_models(self) -> list[ServedModel]:
+        """The models that are ready, in the order of their names."""
+        return sorted((model for model in self.values() if model.ready), key=lambda model: model.name)
 
     def _names(self) -> str:
         return f"the models are {', '.join(self)}" if self else "no model is loaded"

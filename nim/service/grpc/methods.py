@@ -80,8 +80,8 @@ class InferenceMethods:
         """The statistics of one model, or of all models that are ready."""
         all_models = self._service.models
         find, version = all_models.find_counted, request.version or None
-        models = [find(request.name, version)] if request.name or version else all_models.values()
-        statistics = [model.statistics_document() for model in models if request.name or model.ready]
+        models = [find(request.name, version)] if request.name or version else all_models.ready_models()
+        statistics = [model.statistics_document() for model in models]
         return _from_json({"model_stats": statistics}, pb.ModelStatisticsResponse())
 
     async def repository_index(self, request: Any, _: Any) -> Any:

@@ -71,8 +71,7 @@ def _add_server(routes: APIRouter, service: Service) -> None:
     @routes.get("/models/stats")
     async def all_statistics() -> V2Statistics:
         """Statistics of all models that are ready."""
-        ready = [model for model in service.models.values() if model.ready]
-        return V2Statistics(model_stats=[model.statistics_document() for model in ready])
+        return V2Statistics(model_stats=[model.statistics_document() for model in service.models.ready_models()])
 
 
 def _add_index(routes: APIRouter, service: Service) -> None:

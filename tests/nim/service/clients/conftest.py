@@ -8,8 +8,9 @@ import pytest
 
 from tests.nim.service.serving import serving
 
-from .example_models import ENSEMBLE_SETTINGS, all_models, write_service
+from .example_models import ENSEMBLE, ENSEMBLE_SETTINGS, all_models, write_service
 from .image_runs import write_images
+from .management_runs import CONTROLLED
 from .target import Target
 
 
@@ -17,8 +18,15 @@ from .target import Target
 def service_target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     folder, images = tmp_path_factory.mktemp("modules"), tmp_path_factory.mktemp("images")
     write_images(images)
-    ensembles = [ENSEMBLE_SETTINGS]
-    with serving(folder, write_service(folder, all_models()), name="triton", ensembles=ensembles) as client:
+    models = all_models()
+    settings = {
+        "name": "triton",
+        "ensembles": [ENSEMBLE_SETTINGS],
+        "model_control": "explicit",
+        "load_models": [*models, ENSEMBLE],
+    }
+    controlled = {CONTROLLED: models["simple"]}
+    with serving(folder, write_service(folder, {**models, **controlled}), **settings) as client:
         client.wait_loaded()
         metrics = f"127.0.0.1:{client.metrics_port}/metrics"
         yield Target(f"127.0.0.1:{client.port}", f"127.0.0.1:{client.grpc_port}", images, metrics)

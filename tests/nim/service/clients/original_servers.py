@@ -52,10 +52,13 @@ def service_target() -> Iterator[Callable[[Run], Target]]:
         def start(name: str, models: Mapping[str, ExampleModel], ensemble: bool) -> Target:
             modules = Path(folder) / name
             modules.mkdir()
-            ensembles = [ENSEMBLE_SETTINGS] if ensemble else []
-            client = stack.enter_context(
-                serving(modules, write_service(modules, models), name="triton", ensembles=ensembles)
-            )
+            settings = {
+                "name": "triton",
+                "ensembles": [ENSEMBLE_SETTINGS] if ensemble else [],
+                "model_control": "explicit",
+                "load_models": [] if name in COUNTED else ["*"],
+            }
+            client = stack.enter_context(serving(modules, write_service(modules, models), **settings))
             client.wait_loaded()
             return Target(f"127.0.0.1:{client.port}", f"127.0.0.1:{client.grpc_port}", images(Path(folder)))
 

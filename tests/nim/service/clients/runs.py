@@ -40,24 +40,12 @@ OVERRIDE: Final = (
 )
 NO_PROGRAM: Final = {DECOUPLED, CUDA}
 
-PENDING: Final = {
-    "control": ("model_control",),
-}
-"""Runs that need a feature in work, by that feature: parts of their names."""
-
-
-def pending(run: Run) -> str:
-    """The feature in work that the run needs; "" if none."""
-    return next((feature for feature, names in PENDING.items() if any(name in run.name for name in names)), "")
-
 
 def service_runs() -> Iterator[object]:
-    """The parameters of a test with all runs that the service supports; those that are pending must fail."""
+    """The parameters of a test with all runs that the service supports."""
     for run in all_runs():
         if not run.unsupported:
-            reason = f"to do: {pending(run)}; once it passes, remove it from PENDING and from docs/service.md"
-            marks = [pytest.mark.xfail(reason=reason, strict=True)] if pending(run) else []
-            yield pytest.param(run, id=run.name, marks=marks)
+            yield pytest.param(run, id=run.name)
 
 
 def all_runs() -> Iterator[Run]:

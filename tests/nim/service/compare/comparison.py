@@ -12,6 +12,7 @@ import numpy as np
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
+from .control_cases import SettledCase
 from .exchange import Aspects, Case, Server
 from .grpc_cases import grpc_cases, settings_calls
 from .http_inference_cases import inference_cases
@@ -35,7 +36,7 @@ def all_cases() -> Iterator[Case]:
     yield from settings_calls()
 
 
-def differences(case: Case, triton: Server, service: Server) -> Differences:
+def differences(case: Case | SettledCase, triton: Server, service: Server) -> Differences:
     """Send the request to both, and compare the responses."""
     theirs, ours = _normalized(case.send(triton)), _normalized(case.send(service))
     return {
@@ -55,6 +56,7 @@ def _equal(aspect: str, theirs: Any, ours: Any) -> bool:
 
 def _same_text(theirs: str, ours: str) -> bool:
     """Whether our error text is Triton's: the service may add a sentence, for example with the names that exist."""
+    theirs = theirs.removesuffix("\n")
     return ours == theirs or (bool(theirs) and ours.startswith((f"{theirs}. ", f"{theirs}; ", f"{theirs} (")))
 
 

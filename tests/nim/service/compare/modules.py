@@ -58,6 +58,51 @@ def modules() -> Iterator[tuple[str, bytes]]:
     yield "refuse", guests.when_asked("(return (i32.const 7))")
 
 
+CONTROLLED = ("add", "fixed", "swap")
+"""The modules of servers whose models are controlled by clients."""
+GARBAGE = b"\0asm garbage"
+ENSEMBLES = {"ens": ("fixed", 3), "misfit": ("fixed", 4), "depends": ("garbage", 3)}
+"""Ensembles of one step: its model, and the size of the tensors."""
+_CONFIG = """platform: "ensemble"
+input [{{ name: "x" data_type: TYPE_FP32 dims: [{size}] }}]
+output [{{ name: "y" data_type: TYPE_FP32 dims: [{size}] }}]
+ensemble_scheduling {{ step [{{ model_name: "{step}" model_version: -1
+  input_map {{ key: "x" value: "x" }} output_map {{ key: "y" value: "y" }} }}] }}
+"""
+
+
+def controlled_modules() -> Iterator[tuple[str, bytes]]:
+    """The names and the modules of servers whose models are controlled; one of them cannot be loaded."""
+    yield from (each for each in modules() if each[0] in CONTROLLED)
+    yield "garbage", GARBAGE
+
+
+def write_controlled_repository(folder: Path) -> None:
+    """Write the controlled modules and the ensembles as models of a Triton."""
+    for name, module in controlled_modules():
+        models.write(folder, name, module)
+    for name, (step, size) in ENSEMBLES.items():
+        (folder / name / "1").mkdir(parents=True)
+        (folder / name / "config.pbtxt").write_text(_CONFIG.format(step=step, size=size), encoding="utf-8")
+
+
+def write_controlled_service(folder: Path) -> dict[str, Any]:
+    """Write the controlled modules to the directory of a service; returns the settings of the service."""
+    for name, module in controlled_modules():
+        (folder / f"{name}.wasm").write_bytes(module)
+    ensembles = [
+        {
+            "name": name,
+            "inputs": [{"name": "x", "data_type": "FP32", "dims": [size]}],
+            "outputs": [{"name": "y", "data_type": "FP32", "dims": [size]}],
+            "steps": [{"model_name": step, "input_map": {"x": "x"}, "output_map": {"y": "y"}}],
+        }
+        for name, (step, size) in ENSEMBLES.items()
+    ]
+    models = [{"name": name, "file": f"{name}.wasm"} for name, _ in controlled_modules()]
+    return {"models": models, "ensembles": ensembles, "model_control": "explicit"}
+
+
 def write_repository(folder: Path) -> None:
     """Write the modules as models of a Triton."""
     for name, module in modules():

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from .comparison import all_cases, differences
+from .control_cases import control_cases
 from .known_differences import known_differences
-from .serving import both_servers
+from .serving import both_controlled, both_servers
 
 DOCUMENTATION = Path(__file__).resolve().parents[4] / "docs" / "service.md"
 
@@ -18,11 +19,13 @@ DOCUMENTATION = Path(__file__).resolve().parents[4] / "docs" / "service.md"
 def test_each_difference_from_triton_is_in_the_table_and_the_table_has_no_others(
     tmp_path: Path, wasm_backends: Path
 ) -> None:
-    cases = list(all_cases())
-    names = [case.name for case in cases]
+    cases, controlled = list(all_cases()), list(control_cases())
+    names = [case.name for case in (*cases, *controlled)]
     assert len(set(names)) == len(names) > 300
     with both_servers(tmp_path, wasm_backends) as (triton, service):
         found = {case.name: differences(case, triton, service) for case in cases}
+    with both_controlled(tmp_path, wasm_backends) as (triton, service):
+        found |= {case.name: differences(case, triton, service) for case in controlled}
     known = {name: set(entry.aspects) for name, entry in known_differences().items()}
     new = [f"{name}: {each}" for name, each in found.items() if not set(each) <= known.get(name, set())]
     gone = [
