@@ -21,7 +21,7 @@ from portalis.nim.service.served_model import ServedModel
 from portalis.nim.service.shared_memory import RegionRegistry, RegionRunner
 from portalis.nim.service.shared_memory.output_transfer import OutputTransfer
 from portalis.nim.service.shared_memory.region import MAPPED_BYTES
-from portalis.nim.service.shared_memory.region_runner import INLINE_BYTES
+from portalis.nim.service.shared_memory.region_call import INLINE_BYTES
 
 from .shared_objects import SharedObject, shared_object
 
