@@ -8,7 +8,7 @@ from collections.abc import ItemsView, Iterator, Mapping, ValuesView
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from .memory_budget import MemoryBudget
 from .model_factory import ModelFactory
@@ -52,6 +52,13 @@ class ModelEntry:
     reason: str = ""
 
 
+class _Unloaded(NamedTuple):
+    """The version of a model that was unloaded, and whether it is closed."""
+
+    version: str
+    closed: threading.Event
+
+
 class ServedModels(Mapping[str, ServedModel]):
     """The models that are loaded, are being loaded, or cannot be loaded, by name: at first `initial_models` of the
     settings. Any thread can read them. As many are loaded in parallel as there are CPUs, and at least two: each has a
@@ -63,7 +70,7 @@ class ServedModels(Mapping[str, ServedModel]):
         self.factory = ModelFactory(settings, folder, options, budget)
         self._lock = threading.Lock()  # of changes; both dicts are replaced, so that they can be read at any time
         self._models: dict[str, ServedModel] = {}
-        self._unloaded: dict[str, ServedModel] = {}
+        self._unloaded: dict[str, _Unloaded] = {}
         self.own = frozenset(settings.initial_models())
         """The models that are served at first, without those that only ensembles call."""
         # ensembles follow the models of their steps, for which they wait in `start`
@@ -104,7 +111,7 @@ class ServedModels(Mapping[str, ServedModel]):
             if removed is not None:
                 removed.unloaded = True
                 self._models = {each: model for each, model in self._models.items() if each != name}
-                self._unloaded = {**self._unloaded, name: removed}
+                self._unloaded = {**self._unloaded, name: _Unloaded(removed.version, removed.closed)}
         return removed
 
     def index(self) -> list[ModelEntry]:
@@ -112,13 +119,14 @@ class ServedModels(Mapping[str, ServedModel]):
         models, unloaded = self._models, self._unloaded
         return [self._entry(name, models.get(name), unloaded.get(name)) for name in sorted(self.factory)]
 
-    def _entry(self, name: str, model: ServedModel | None, unloaded: ServedModel | None) -> ModelEntry:
+    def _entry(self, name: str, model: ServedModel | None, unloaded: _Unloaded | None) -> ModelEntry:
         if model is not None:
             return ModelEntry(name=name, version=model.version, state=model.repository_state, reason=model.failure)
         if unloaded is None:
             return ModelEntry(name=name)
-        reason = "unloaded" if unloaded.repository_state == "UNAVAILABLE" else ""
-        return ModelEntry(name=name, version=unloaded.version, state=unloaded.repository_state, reason=reason)
+        if unloaded.closed.is_set():
+            return ModelEntry(name=name, version=unloaded.version, state="UNAVAILABLE", reason="unloaded")
+        return ModelEntry(name=name, version=unloaded.version, state="UNLOADING")
 
     def start(self) -> None:
         """Start to load the models. The threads are daemons, so that a service that stops does not wait for a
@@ -138,7 +146,7 @@ class ServedModels(Mapping[str, ServedModel]):
             raise self._unknown(name, number, model or self._unloaded.get(name))
         return model
 
-    def _unknown(self, name: str, number: str | None, known: ServedModel | None) -> RequestError:
+    def _unknown(self, name: str, number: str | None, known: ServedModel | _Unloaded | None) -> RequestError:
         text = f"Request for unknown model: '{name[:128]}'"
         if known is None:
             return not_found(f"{text} is not found; {self._names()}")

@@ -138,14 +138,15 @@ class ModuleModel(ServedModel):
     def _load(self) -> None:
         content = self.path.read_bytes()
         self.sha256, self.size = hashlib.sha256(content).hexdigest(), len(content)
-        self._program = self._load_program()
+        self._program = self._load_program(content)
         check_formats(self.settings.formats, self._program.interface)
         self.labels = load_labels(self._folder, self.settings.labels, self._program.interface)
         self._scalars = ScalarTensors(self._program.interface)
         self.loaded_at = int(time.time())
+        self._keep_module(content)
         _LOG.debug("model '%s' is loaded", self.name)
 
-    def _load_program(self) -> Program:
+    def _load_program(self, content: bytes) -> Program:
         settings = self.settings
         try:
             limits = Limits(**settings.limits)  # type: ignore[arg-type]
@@ -159,10 +160,14 @@ class ModuleModel(ServedModel):
             "setting_names": SERVICE_NAMES,
         }
         if settings.wasm_runtime == "Wasmtime":
-            return Program.load(self.path, isolation=settings.isolation, on_output=self._log, **options)
+            name = str(self.path)
+            return Program.load(content, name=name, isolation=settings.isolation, on_output=self._log, **options)
         from .external import load_program
 
         return load_program(self.path, settings.wasm_runtime, settings.wasm_runtime_command, **options)
+
+    def _keep_module(self, content: bytes) -> None:
+        """Keep `content` if the module is instantiated later, too: its file can be replaced."""
 
     def _start_scheduling(self) -> None:
         options = self._options

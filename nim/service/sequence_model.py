@@ -28,6 +28,7 @@ class SequenceModel(ModuleModel):
     _controls: SequenceControls
     _served: Interface
     _first_program: Program | None
+    _content: bytes
 
     @property
     def interface(self) -> Interface:
@@ -77,6 +78,9 @@ class SequenceModel(ModuleModel):
         inputs = tuple(spec for spec in program.interface.inputs if spec.name not in self._controls.names)
         self._served = replace(program.interface, inputs=inputs)
 
+    def _keep_module(self, content: bytes) -> None:
+        self._content = content
+
     def _start_scheduling(self) -> None:
         interface, options = self.program.interface, self._options
         self._first_program = self.program
@@ -103,7 +107,7 @@ class SequenceModel(ModuleModel):
     def _slot_program(self) -> Program:
         """The module for one more slot; the first one is loaded already."""
         program, self._first_program = self._first_program, None
-        return program if program is not None else self._load_program()
+        return program if program is not None else self._load_program(self._content)
 
     def _warm_up_inputs(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         return {**super()._warm_up_inputs(inputs), **self._controls.arrays(SequenceStep(1, True, True))}

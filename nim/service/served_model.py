@@ -50,14 +50,13 @@ class ServedModel(abc.ABC):
         """Whether the model was unloaded, and not replaced."""
         self.successor: ServedModel | None = None
         """The model that has replaced this one. Requests that found this one before may still arrive."""
-        self._closed = threading.Event()
+        self.closed = threading.Event()
+        """Set once a model that was unloaded or replaced is closed."""
         self._stamp: list[tuple[int, int, int] | None] = []
 
     @property
-    def repository_state(self) -> Literal["READY", "LOADING", "UNLOADING", "UNAVAILABLE"]:
-        """The model's state in the index of the Open Inference Protocol's repository."""
-        if self.unloaded:
-            return "UNAVAILABLE" if self._closed.is_set() else "UNLOADING"
+    def repository_state(self) -> Literal["READY", "LOADING", "UNAVAILABLE"]:
+        """The model's state in the index of the Open Inference Protocol's repository, as long as it is served."""
         return "READY" if self.ready else "UNAVAILABLE" if self.failure else "LOADING"
 
     def not_ready_reason(self) -> str:
@@ -134,7 +133,7 @@ class ServedModel(abc.ABC):
             self.finish()
             self.close()
         finally:
-            self._closed.set()
+            self.closed.set()
 
     def finish(self) -> None:  # noqa: B027  # not abstract: most models finish when they are closed
         """Wait until the requests are answered that `close` does not wait for. Their event loop must run."""

@@ -12,6 +12,8 @@ import socket
 import subprocess
 import sys
 import threading
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -126,6 +128,25 @@ def test_it_listens_on_loopback_only_by_default_and_a_name_can_be_set(add_wasm: 
 
 
 @pytest.mark.service
+def test_models_can_be_controlled_and_a_failure_does_not_end_the_service(add_wasm: Path, tmp_path: Path) -> None:
+    modules = [add_wasm.rename(tmp_path / "one.wasm"), tmp_path / "two.wasm"]
+    modules[1].write_bytes(modules[0].read_bytes())
+    with running(*modules, "--control", "explicit", *free(), cwd=tmp_path) as service:
+        line = service.line_with("HTTP http://")
+        assert service.line_with("ready, and no model is loaded; Ctrl-C stops")
+        url = re.findall(r"HTTP (http://[0-9.:]+)", line)[0]
+        urllib.request.urlopen(f"{url}/v2/repository/models/two/load", b"").close()
+        assert service.curl("two")["model_name"] == "two"
+        modules[0].write_bytes(b"garbage")
+        with pytest.raises(urllib.error.HTTPError):
+            urllib.request.urlopen(f"{url}/v2/repository/models/one/load", b"")
+        service.line_with("1 of 2 models is ready; one failed")
+        assert service.end() == 0
+    with running(modules[1], "--control=explicit", "--load-model=*", *free(), cwd=tmp_path) as service:
+        assert service.curl("two")["model_name"] == "two"
+
+
+@pytest.mark.service
 def test_options_set_the_log_format_its_level_and_limits(add_wasm: Path) -> None:
     options = ("--json-logs", "--log-level", "debug", "--max-request-bytes", "10")
     with running(add_wasm, *free(), *options, cwd=add_wasm.parent) as service:
@@ -179,6 +200,9 @@ def test_a_directory_with_a_service_json_is_served_with_its_settings(add_wasm: P
         ),
         (["named.toml"], 2, ["'é' is not a model name", "wasm_binaries[0].name in named.toml"]),
         (["add.wasm", "add.wasm"], 2, ["duplicate names: add"]),
+        (["add.wasm", "--control", "always"], 2, ["--control always: unknown mode", "none or explicit"]),
+        (["add.wasm", "--load-model", "add"], 2, ["load_models requires model_control: explicit"]),
+        (["add.wasm", "--control", "explicit", "--load-model", "x"], 2, ["load_models: unknown models: 'x'"]),
         (["add.wasm", "--log-level", "loud"], 2, ["--log-level loud: unknown level", "debug"]),
         (["add.wasm", "--http-port", "70000"], 2, ["--http-port 70000: invalid port"]),
         (["add.wasm", "--http-port", "8001"], 2, ["--http-port and --grpc-port are the same port"]),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,10 +17,13 @@ import pytest
 import tritonclient.grpc as grpc_client
 from tritonclient.utils import InferenceServerException
 
+from portalis.nim.service.module_model import ModuleModel
 from tests.backend import guests
 from tests.backend.guests import tensor as declared
 from tests.running import waiting
 
+from .process import SPIN, write_modules
+from .scheduling.stateful import sequences, sum_module
 from .serving import Client, serving, tensor
 
 TIMES = "(f32.store (i32.load (local.get $out)) (f32.mul (f32.const {factor}) (f32.load (i32.load (local.get $in)))))"
@@ -374,3 +379,66 @@ def test_without_control_both_are_refused_as_by_triton(tmp_path: Path) -> None:
             )
         assert controlled.infer("times") == 6
         assert not any("unload_dependents" in each for each in client.get("/v2")[1]["extensions"])
+
+
+def test_the_sequences_of_an_unloaded_model_end_and_new_ones_run_the_file_that_was_loaded(tmp_path: Path) -> None:
+    (tmp_path / "sums.wasm").write_bytes(sum_module())
+    model = {"name": "sums", "file": "sums.wasm", "isolation": "instance", "sequence_batching": sequences()}
+    settings = {"model_control": "explicit", "load_models": ["sums"]}
+    with serving(tmp_path, [{**model, "max_sequences": 8}], **settings) as client:
+        client.wait_ready()
+        controlled = Controlled(client, tmp_path)
+
+        def send(sequence: int, value: float, *, start: bool = False) -> Any:
+            document = json.loads(request(value)) | {"parameters": {"sequence_id": sequence, "sequence_start": start}}
+            status, answer = client.send("/v2/models/sums/infer", json.dumps(document).encode())
+            return answer["outputs"][0]["data"][0] if status == 200 else (status, answer["error"])
+
+        assert send(1, 2, start=True) == 2 and send(1, 3) == 5
+        controlled.write("sums", b"garbage")
+        assert send(2, 7, start=True) == 7
+        assert controlled.load("sums")[0] == 400 and send(1, 1) == 6
+        controlled.write("sums", sum_module() + b"\0\2\1x")
+        assert controlled.load("sums") == (200, "")
+        status, text = send(1, 1)
+        assert status == 400 and "START flag" in text
+        assert send(1, 4, start=True) == 4 and controlled.unload("sums") == controlled.load("sums") == (200, "")
+        assert send(1, 1)[0] == 400 and send(1, 5, start=True) == 5
+
+
+def test_an_unloaded_model_is_freed(controlled: Controlled, monkeypatch: pytest.MonkeyPatch) -> None:
+    created: list[weakref.ref[ModuleModel]] = []
+    create = ModuleModel.__init__
+
+    def remember(self: ModuleModel, *args: Any, **options: Any) -> None:
+        created.append(weakref.ref(self))
+        create(self, *args, **options)
+
+    monkeypatch.setattr(ModuleModel, "__init__", remember)
+    for _ in range(3):
+        assert controlled.load("other") == (200, "") and controlled.infer("other") == 6
+        controlled.write("other", times(2))
+        assert controlled.load("other") == controlled.unload("other") == (200, "")
+
+    def alive() -> int:
+        gc.collect()
+        return sum(reference() is not None for reference in created)
+
+    assert len(created) == 6
+    waiting.until(lambda: alive() == 0, alive)
+
+
+def test_a_slow_load_delays_neither_other_models_nor_requests(tmp_path: Path) -> None:
+    modules = write_modules(tmp_path, slow=SPIN, quick=SPIN)
+    (tmp_path / "quick.wasm").write_bytes(times(2))
+    modules[0]["limits"] = {"timeout_s": 2}
+    with serving(tmp_path, modules, model_control="explicit") as client, ThreadPoolExecutor() as threads:
+        controlled = Controlled(client, tmp_path)
+        slow = threads.submit(controlled.load, "slow")
+        waiting.until(lambda: controlled.states()["slow"] == ("LOADING", None), controlled.states)
+        assert not controlled.ready() and controlled.infer("slow")[0] == 503
+        second = threads.submit(controlled.unload, "slow")
+        assert controlled.load("quick") == (200, "") and controlled.infer("quick") == 6
+        assert controlled.unload("quick") == (200, "") and not slow.done() and not second.done()
+        status, text = slow.result()
+        assert status == 400 and "UNAVAILABLE" in text and second.result() == (200, "") and controlled.ready()

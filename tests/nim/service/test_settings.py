@@ -83,6 +83,26 @@ def test_the_service_listens_on_the_ports_of_the_environment(tmp_path: Path) -> 
         socket.create_connection(("127.0.0.1", grpc), timeout=PATIENCE_S).close()
 
 
+def test_the_environment_sets_which_models_clients_control(tmp_path: Path) -> None:
+    file = tmp_path / "service.json"
+    models = [{"name": name, "file": "a.wasm"} for name in "abc"]
+    file.write_text(json.dumps({"models": models, "model_control": "explicit", "load_models": ["a"]}))
+    assert read_settings(file, {}).initial_models() == ["a"]
+    assert read_settings(file, {"NIM_LOAD_MODELS": " c, b,"}).initial_models() == ["b", "c"]
+    assert read_settings(file, {"NIM_LOAD_MODELS": "*"}).initial_models() == ["a", "b", "c"]
+    file.write_text(json.dumps({"models": models}))
+    assert read_settings(file, {}).initial_models() == ["a", "b", "c"]
+    assert read_settings(file, {"NIM_MODEL_CONTROL": "explicit"}).initial_models() == []
+    for environment, message in (
+        ({"NIM_MODEL_CONTROL": "poll"}, "model_control: Input should be 'none' or 'explicit'"),
+        ({"NIM_LOAD_MODELS": "a"}, "load_models requires model_control: explicit"),
+        ({"NIM_MODEL_CONTROL": "explicit", "NIM_LOAD_MODELS": "a,../x"}, "load_models: unknown models: '../x'"),
+    ):
+        with pytest.raises(InvalidSettings) as caught:
+            read_settings(file, environment)
+        assert str(caught.value) == f"NIM_MODEL_CONTROL, NIM_LOAD_MODELS: {message}"
+
+
 @pytest.mark.parametrize(("name", "message"), [("none.json", "cannot read"), (".", "Is a directory")])
 def test_unreadable_settings_are_an_error(tmp_path: Path, name: str, message: str) -> None:
     with pytest.raises(InvalidSettings, match=message):
