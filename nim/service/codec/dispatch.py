@@ -22,6 +22,7 @@ from .decoder_pool import DecoderPool
 from .parsed_request import ParsedRequest
 from .protobuf_messages import LargeRequest, pb
 from .protobuf_tensors import encode_bytes, encode_message, parse_infer_request
+from .repeated_requests import RepeatedRequests
 from .request import LARGE_BYTES, SMALL_BYTES, parse_request
 from .response import EncodedResponse, encode_response, payload_bytes
 
@@ -42,6 +43,9 @@ class Codec:
         self._max_request_bytes, self._max_response_bytes = max_request_bytes, max_response_bytes
         self._limiter = anyio.CapacityLimiter(workers)
         self._decoders = DecoderPool(max_request_bytes)
+        self._repeated = RepeatedRequests()
+        self.parse_grpc = self._repeated.parse_grpc
+        """Decodes a ModelInferRequest, for any thread."""
 
     def close(self) -> None:
         """End the decoder processes."""
@@ -72,7 +76,9 @@ class Codec:
                 decompress, body, content_encoding, self._max_request_bytes, share.reserve, unknown_status
             )
         if len(body) <= SMALL_BYTES:
-            return parse_request(interface, body, header_length, v2=v2)
+            if v2:
+                return self._repeated.parse_http(interface, body, header_length)
+            return parse_request(interface, body)
         if json_length(body, header_length if v2 else None) < LARGE_BYTES:
             return await self.in_thread(_parse_request, interface, body, header_length, v2)
         return await cancellable(self._decoders.decode_http(interface, body, header_length, v2=v2))
@@ -95,7 +101,7 @@ class Codec:
         `timeout_s` is the time left for the call, None without a deadline. Raises RequestError.
         """
         if type(message) is not LargeRequest:
-            return parse_infer_request(interface, message, timeout_s)
+            return self.parse_grpc(interface, message, timeout_s)
         if message.message is not None:
             return await self.in_thread(_parse_infer_request, interface, message.message, timeout_s)
         rest, inputs = await self._decoders.decode_grpc(interface, message.data)

@@ -16,6 +16,7 @@ from tritonclient.grpc import service_pb2 as pb
 
 from tests.backend import guests
 from tests.backend.triton import models
+from tests.running import waiting
 from tests.running.waiting import PATIENCE_S
 
 SIZE = 64
@@ -66,7 +67,8 @@ class Target:
 
     def prepare(self, key: str) -> None:
         """Unregister all regions, and register the object `key` as ``r``."""
-        assert self.http("POST", "systemsharedmemory/unregister") == (200, "")
+        # Triton uses regions for some time after its response
+        waiting.until(lambda: self.http("POST", "systemsharedmemory/unregister") == (200, ""), every_s=0.001)
         assert self.http("POST", "systemsharedmemory/region/r/register", {"key": key, "byte_size": SIZE}) == (200, "")
 
 
