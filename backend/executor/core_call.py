@@ -59,21 +59,26 @@ class StagedTensors:
         self.inputs, self.outputs = [np.empty_like(array) for array in inputs], [np.empty_like(o) for o in outputs]
         # assigning to a one-dimensional memoryview takes a quarter of the time of NumPy's assignment
         flat: Any = [array.reshape(-1) for array in self.inputs]  # NumPy 1 has no Buffer for type checkers
-        self._views: list[tuple[tuple[int, ...], Any]] = [(a.shape, memoryview(f)) for a, f in zip(self.inputs, flat)]
+        self._views: list[tuple[tuple[int, ...], Any, Any]] = [
+            (array.shape, memoryview(items), memoryview(items.view(np.uint8)))
+            for array, items in zip(self.inputs, flat)
+        ]
 
     def copy_in(self, inputs: Sequence[Pieces | None]) -> bool:
         """Copy the inputs. False if their shapes or C types differ; some may have been copied by then."""
         try:
-            for pieces, (shape, view) in zip(inputs, self._views):
+            for pieces, (shape, view, octets) in zip(inputs, self._views):
                 if pieces is None or joined_shape(pieces) != shape:
                     return False
-                if len(pieces) == 1:
-                    view[:] = pieces[0] if len(shape) == 1 else pieces[0].reshape(-1)
-                    continue
                 at = 0
                 for piece in pieces:
-                    view[at : at + piece.size] = piece.reshape(-1)
-                    at += piece.size
+                    end = at + piece.size
+                    if piece.flags.aligned:
+                        view[at:end] = piece.reshape(-1)
+                    else:  # as in raw tensors that follow JSON; a memoryview regards it as another C type
+                        size = piece.itemsize
+                        octets[at * size : end * size] = piece.reshape(-1).view(np.uint8)
+                    at = end
         except ValueError:  # the same data type, under a different C type
             return False
         return True

@@ -10,6 +10,7 @@ import functools
 import json
 import logging
 import os
+import random
 import sys
 import threading
 import time
@@ -18,6 +19,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, TextIO
+
+from .line_handler import LineHandler
 
 LEVEL_VARIABLE, FORM_VARIABLE = "NIM_LOG_LEVEL", "NIM_JSONL_LOGGING"
 TRACE = 5  # uvicorn's level below DEBUG: the events of each connection
@@ -30,6 +33,7 @@ LEVELS = {
     "ERROR": logging.ERROR,
     "CRITICAL": logging.CRITICAL,
 }
+_IDS = random.Random()  # noqa: S311  # ids have to differ, and need not be secret
 _SWITCH = {"1": True, "true": True, "0": False, "false": False}
 
 REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
@@ -46,7 +50,7 @@ def request_id(received: bytes | str) -> str:
     text = received.decode("latin-1") if isinstance(received, bytes) else received
     if not (text.isascii() and text.isprintable()):
         text = "".join(char for char in text if " " <= char <= "~")
-    return text[:MAX_REQUEST_ID].strip() or os.urandom(16).hex()
+    return text[:MAX_REQUEST_ID].strip() or f"{_IDS.getrandbits(128):032x}"
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,7 @@ def configure_logging(options: LogOptions, stream: TextIO | None = None) -> None
     The records of uvicorn and grpc, Python's warnings and uncaught exceptions are included.
     """
     logging.addLevelName(TRACE, "TRACE")
-    handler = logging.StreamHandler(stream or sys.stderr)
+    handler = LineHandler(stream or sys.stderr)
     handler.setFormatter(JsonLines() if options.json_lines else TextLines())
     logging.basicConfig(level=options.level, handlers=[handler], force=True)
     logging.captureWarnings(True)

@@ -103,6 +103,17 @@ class ModuleModel(ServedModel):
             return await self._successor(error).run(request)
         return scalars.served_outputs(outputs)
 
+    def try_run(self, request: ParsedRequest) -> Outputs | None:
+        """The module's outputs, if it is idle and its calls are short."""
+        if self._scheduler is None:
+            return None
+        outputs = self._scheduler.try_run(
+            self._scalars.module_inputs(request.inputs),
+            timeout_s=request.timeout_s,
+            guest_timeout_s=request.guest_timeout_s,
+        )
+        return None if outputs is None else self._scalars.served_outputs(outputs)
+
     def statistics_document(self) -> dict[str, Any]:
         """The statistics of the module's scheduler."""
         return self.scheduler.statistics.to_json(self.name, self.version)

@@ -115,6 +115,11 @@ class ServedModel(abc.ABC):
         """The outputs for `request`, arrays by name. Raises RequestError, with status 503 before the first request has
         run."""
 
+    def try_run(self, request: ParsedRequest) -> Outputs | None:
+        """The outputs for `request`, if they can be computed in this thread in a fraction of a millisecond; None
+        otherwise. Raises RequestError."""
+        return None
+
     @abc.abstractmethod
     def statistics_document(self) -> dict[str, Any]:
         """The model's entry of ``model_stats``. Raises RequestError with status 503 before the first request has

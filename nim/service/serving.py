@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from .app import create_app
-from .http import DrainingServer, uvicorn_config
+from .http import DirectInference, DrainingServer, uvicorn_config
 from .ports import VARIABLES, port_source
 from .service import Service
 from .settings import ServiceSettings
@@ -44,7 +44,8 @@ def serve_models(
         # checked now: their servers bind later, where an error is only a traceback in the log
         _listener(settings, other, host, port_options).close()
     app = create_app(settings, folder, host)
-    server = DrainingServer(uvicorn_config(app, app.service.admission, level), app.service.drain, settings.drain_s)
+    config = uvicorn_config(app, app.service.admission, level, direct=DirectInference(app.service))
+    server = DrainingServer(config, app.service.drain, settings.drain_s)
     stopped = threading.Event()
 
     def watch(report: Callable[[Service], bool]) -> None:

@@ -7,6 +7,7 @@ that is sent while it is encoded is never in memory as a whole.
 from __future__ import annotations
 
 import base64
+import functools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -48,6 +49,8 @@ def encode_response(
     model_name: str, model_version: str, request: ParsedRequest, outputs: Mapping[str, np.ndarray]
 ) -> EncodedResponse:
     """The response to `request`. From `LARGE_OUTPUT_BYTES` on, its JSON is encoded as it is iterated over."""
+    if not request.id and all(each.binary and each.place is None for each in request.outputs):
+        return _encode_raw(model_name, model_version, request, outputs)
     document: dict[str, Any] = {"id": request.id} if request.id else {}
     document |= {"model_name": model_name, "model_version": model_version}
     as_json = [outputs[each.name] for each in request.outputs if not each.binary and each.place is None]
@@ -68,6 +71,35 @@ def encode_response(
     document["outputs"] = tensors
     text = write_json(document)
     return EncodedResponse.of(text, *raw_tensors, json_length=len(text) if any(map(len, raw_tensors)) else None)
+
+
+def _encode_raw(
+    model_name: str, model_version: str, request: ParsedRequest, outputs: Mapping[str, np.ndarray]
+) -> EncodedResponse:
+    """The response to `request`, whose outputs are all raw tensors."""
+    tensors, raw_tensors, has_data = [], [], False
+    for requested in request.outputs:
+        spec, array = requested.spec, outputs[requested.name]
+        raw = raw_view(spec, array)
+        size = len(raw)
+        has_data |= size > 0
+        raw_tensors.append(raw)
+        tensors.append((spec.name, spec.dtype.name, array.shape, size))
+    text = _raw_document(model_name, model_version, tuple(tensors))
+    return EncodedResponse.of(text, *raw_tensors, json_length=len(text) if has_data else None)
+
+
+@functools.lru_cache(maxsize=256)
+def _raw_document(
+    model_name: str, model_version: str, tensors: tuple[tuple[str, str, tuple[int, ...], int], ...]
+) -> bytes:
+    """The JSON of a response without an id and with raw tensors, given by name, datatype, shape and size in bytes. Most
+    responses of a model have the same."""
+    outputs = [
+        {"name": name, "datatype": datatype, "shape": shape, "parameters": {"binary_data_size": size}}
+        for name, datatype, shape, size in tensors
+    ]
+    return write_json({"model_name": model_name, "model_version": model_version, "outputs": outputs})
 
 
 def payload_bytes(arrays: Iterable[np.ndarray]) -> int:

@@ -1,6 +1,7 @@
 """The service over HTTP: connections, middleware, inference and management endpoints."""
 
 from .control_endpoints import control_router
+from .direct_inference import DirectInference
 from .error_responses import install_error_handlers
 from .http_server import DrainingServer, serve_metrics, uvicorn_config
 from .inference import InferenceHandler
@@ -12,6 +13,7 @@ from .region_endpoints import region_router
 from .settings_endpoints import settings_router
 
 __all__ = [
+    "DirectInference",
     "DrainingServer",
     "InferenceFastPath",
     "InferenceHandler",

@@ -34,6 +34,7 @@ from ..admission import Admission
 from ..drain import SHUTDOWN_S, Drain
 from ..service import Service
 from .connections import HttpConnection
+from .direct_inference import DirectInference
 
 KEEP_ALIVE_S = 75
 """Seconds for which an idle connection is kept open: longer than load balancers keep theirs (usually 60 s), so that
@@ -44,12 +45,15 @@ _BACKLOG_S, _HANDSHAKE_S = 1.0, 0.1  # maximum and minimum time for accepting co
 _SO_ATTACH_FILTER = 26
 
 
-def uvicorn_config(app: ASGIApp, admission: Admission, level: int | None, **options: Any) -> uvicorn.Config:
+def uvicorn_config(
+    app: ASGIApp, admission: Admission, level: int | None, *, direct: DirectInference | None = None, **options: Any
+) -> uvicorn.Config:
     """The configuration of uvicorn: `HttpConnection` with the limits of `admission`, and uvloop if it is installed.
+    `direct` answers inference requests that need no application.
 
     uvicorn logs to the handlers of this process, from `level` on; None leaves the level as it is.
     """
-    protocol: Any = functools.partial(HttpConnection, admission)
+    protocol: Any = functools.partial(HttpConnection, admission, direct)
     return uvicorn.Config(
         app,
         http=protocol,

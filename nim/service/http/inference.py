@@ -12,20 +12,24 @@ from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
-from ..codec import SMALL_BYTES, EncodedResponse
+from ..codec import SMALL_BYTES, EncodedResponse, ParsedRequest
 from ..codec.binary_data import HEADER, Body, Chunk
 from ..codec.compression import response_encoding
 from ..codec.core_faults import describe_rejected
 from ..memory_budget import MemoryShare
 from ..model_versions import path_version
 from ..request_errors import RequestError, client_disconnected, internal_error
+from ..scheduling import Outputs
 from ..served_model import ServedModel
 from ..service import Service
 from .body import Headers, Timer, read_body
 from .error_responses import error_body, error_headers
 
+Computed = tuple[ParsedRequest, Outputs]
 _WATCH_AFTER_S = 0.05  # seconds after which a request is cancelled when its client disconnects
 _LENGTH, _ENCODING, _ACCEPTS = HEADER.encode(), b"content-encoding", b"accept-encoding"
+COMPUTED = "portalis.computed"
+"""The key of a scope with what is known of the request: its RequestError, or the ParsedRequest and its outputs."""
 _JSON, _OCTETS = (b"content-type", b"application/json"), (b"content-type", b"application/octet-stream")
 
 
@@ -58,7 +62,7 @@ class InferenceHandler:
             models = self._service.models
             model = models.find_version(target.name, path_version(target.version))
             request_headers = dict(scope["headers"])
-            response = await self._counted(model, request_headers, receive, share, v2=target.v2)
+            response = await self._counted(model, scope, request_headers, receive, share, v2=target.v2)
             if response.json_length is not None:
                 headers = [_OCTETS, (_LENGTH, b"%d" % response.json_length)]
             response = await self._compress(response, request_headers, headers, v2=target.v2)
@@ -81,7 +85,7 @@ class InferenceHandler:
             await _unless_gone(receive, self._stream(send, response.chunks))
 
     async def _counted(
-        self, model: ServedModel, headers: Headers, receive: Receive, share: MemoryShare, *, v2: bool
+        self, model: ServedModel, scope: Scope, headers: Headers, receive: Receive, share: MemoryShare, *, v2: bool
     ) -> EncodedResponse:
         metrics, settings = self._service.metrics, self._service.settings
         began, error = time.perf_counter(), None
@@ -91,7 +95,8 @@ class InferenceHandler:
             )
             began = time.perf_counter()
             with metrics.active.track_inprogress():
-                return await self._answer(model, headers, body, receive, share, v2=v2)
+                computed = scope.get(COMPUTED) or await self._compute(model, headers, body, receive, share, v2=v2)
+                return await self._encode(model, computed, share)
         except RequestError as raised:
             raised.insert_model_name(model.name)
             error = raised
@@ -102,9 +107,9 @@ class InferenceHandler:
         finally:
             metrics.count_request(model.name, time.perf_counter() - began, error, "v2" if v2 else "json")
 
-    async def _answer(
+    async def _compute(
         self, model: ServedModel, headers: Headers, body: Body, receive: Receive, share: MemoryShare, *, v2: bool
-    ) -> EncodedResponse:
+    ) -> Computed:
         codec = self._service.codec
         request = await codec.decode_http(
             model.interface,
@@ -116,9 +121,16 @@ class InferenceHandler:
             cancellable=functools.partial(_unless_gone, receive),
         )
         try:
-            outputs = await _unless_gone(receive, self._service.run(model, request))
+            return request, await _unless_gone(receive, self._service.run(model, request))
         except RequestError as error:
             raise (describe_rejected(error, model.interface, request) if v2 else error) from None
+
+    async def _encode(
+        self, model: ServedModel, computed: Computed | RequestError, share: MemoryShare
+    ) -> EncodedResponse:
+        if isinstance(computed, RequestError):
+            raise computed
+        codec, (request, outputs) = self._service.codec, computed
         if request.has_classes:
             request, outputs = await codec.classify(
                 request, outputs, batches=model.interface.max_batch_size > 0, labels=model.labels, share=share

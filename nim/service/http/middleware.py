@@ -10,7 +10,8 @@ import time
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ..logs import ACCESS_LOG, REQUEST_ID, request_id
+from ..access_log import log_request
+from ..logs import REQUEST_ID, request_id
 from ..service import Service
 
 REQUEST_ID_HEADER = b"x-request-id"
@@ -58,19 +59,6 @@ class RequestMiddleware:
                 if not complete:
                     raise
             finally:
-                self._log(scope, status, time.perf_counter() - began)
-
-    def _log(self, scope: Scope, status: int, seconds: float) -> None:
-        """Write the line of the access log. `status` is 0 if the client disconnected before the response."""
-        path = scope["path"]
-        level = logging.DEBUG if path in self._probes and status < 400 else logging.INFO
-        if not ACCESS_LOG.isEnabledFor(level):
-            return
-        fields = {"method": scope["method"], "path": path, "status": status, "duration_ms": round(seconds * 1e3, 3)}
-        model = scope.get("path_params", {}).get("name")
-        if model:
-            fields["model"] = model
-        # no logger method: finding the caller's file and line would take as long as everything else here
-        record = logging.LogRecord(ACCESS_LOG.name, level, "", 0, "%s %s %d", (scope["method"], path, status), None)
-        record.fields = fields
-        ACCESS_LOG.handle(record)
+                seconds, model = time.perf_counter() - began, scope.get("path_params", {}).get("name")
+                level = logging.DEBUG if scope["path"] in self._probes and status < 400 else logging.INFO
+                log_request(scope["method"], scope["path"], status, seconds, model, level)

@@ -34,6 +34,9 @@ from .pending import (
 
 SHORT_CALL_S = 0.002
 """A call of at most this duration ends before another thread could have started to help."""
+DIRECT_CALL_S, DIRECT_LIMIT_S = 0.0005, 0.02
+"""An event loop runs calls of a program whose last call took at most the first duration, and waits for none longer than
+the second."""
 MAX_BATCH_BYTES = 8 << 20
 """Maximum size of a batch's inputs: joining copies them, which beyond this size takes longer than a call."""
 
@@ -60,6 +63,7 @@ class Scheduler:
         self._runner = BatchRunner(program, name, self._metrics)
         self.statistics = self._runner.statistics
         joins = interface.max_batch_size > 0 and program.isolation.value != "request"
+        self._keeps_state = program.isolation.value == "instance"
         self._max_rows = interface.max_batch_size if joins else 0
         self._lock = threading.Lock()  # guards the fields below
         self._idle = threading.Condition(self._lock)  # notified after `close`, when no caller runs a batch any more
@@ -132,9 +136,13 @@ class Scheduler:
         on_success: Callable[[float], None] | None = None,
         take_outputs: TakeOutputs | None = None,
     ) -> Outputs | None:
-        """The same, but None if the request would have to wait, or if the last call of the program was not a short one:
-        `run` is to be called then. So an event loop can run short calls itself."""
-        if self._running() or self._runner.last_duration_s > SHORT_CALL_S:
+        """The outputs if the program is idle and its last call took at most `DIRECT_CALL_S`, otherwise None: `run` is
+        to be called then. So an event loop can run short calls itself.
+
+        A call that takes longer than `DIRECT_LIMIT_S` after all is interrupted, and is not counted. A program that
+        keeps state between calls never runs here, because it would lose that state.
+        """
+        if self._running() or self._runner.last_duration_s > DIRECT_CALL_S or self._keeps_state:
             return None
         _check_timeout(timeout_s)
         request = BlockedRequest(inputs, timeout_s, guest_timeout_s, take_outputs)
@@ -142,9 +150,16 @@ class Scheduler:
             if self._running() or self._closed:
                 return None
             self._leaders += 1
-            self._queue.append(request)
-        self._lead(request)
-        return self._outputs(request, on_success)
+        try:
+            outcome = self._runner.try_run(request, DIRECT_LIMIT_S)
+        finally:
+            with self._lock:
+                self._pass_on()
+        if isinstance(outcome, RequestError):
+            raise outcome
+        if outcome is not None and on_success is not None:
+            on_success(request.run_s)
+        return outcome
 
     def close(self, timeout_s: float | None = None) -> None:
         """Refuse new requests, and wait until the accepted requests are done, for at most `timeout_s`."""

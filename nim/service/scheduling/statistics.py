@@ -19,9 +19,9 @@ class StatisticDuration:
     count: int = 0
     ns: int = 0
 
-    def add(self, seconds: float) -> None:
-        """Add an event that took `seconds`."""
-        self.count += 1
+    def add(self, seconds: float, count: int = 1) -> None:
+        """Add `count` events that took `seconds` together."""
+        self.count += count
         self.ns += int(seconds * 1e9)
 
     def to_json(self) -> dict[str, int]:
@@ -54,19 +54,22 @@ class ModelStatistics:
         with self._lock:
             self.execution_count += 1
             self.last_inference_ms = time.time_ns() // 1_000_000
-            durations = self.durations
-            rows = 0
+            durations, rows, succeeded, waited_s = self.durations, 0, 0, 0.0
             for request, outcome in zip(batch, outcomes):
-                waited_s = began - request.since
                 if isinstance(outcome, RequestError):
-                    durations["fail"].add(waited_s + duration_s)
+                    durations["fail"].add(began - request.since + duration_s)
                     continue
                 rows += request.rows
-                durations["success"].add(waited_s + duration_s)
-                durations["queue"].add(waited_s)
-                durations["compute_input"].add(0)
-                durations["compute_infer"].add(duration_s)
-                durations["compute_output"].add(0)
+                succeeded += 1
+                waited_s += began - request.since
+            if not succeeded:
+                return
+            compute_s = succeeded * duration_s
+            durations["success"].add(waited_s + compute_s, succeeded)
+            durations["queue"].add(waited_s, succeeded)
+            durations["compute_infer"].add(compute_s, succeeded)
+            durations["compute_input"].count += succeeded
+            durations["compute_output"].count += succeeded
             self.inference_count += rows
             if rows:
                 self.batches.setdefault(rows, StatisticDuration()).add(duration_s)

@@ -22,7 +22,9 @@ def layouts(values: np.ndarray) -> list[np.ndarray]:
     spread = np.repeat(values[..., None], 2, axis=-1)[..., 0]  # not contiguous
     fixed = values.copy()
     fixed.flags.writeable = False
-    return [values, np.asfortranarray(values), spread, values.astype(np.longlong), fixed, values.astype(">i8")]
+    unaligned = np.frombuffer(b"?" + values.tobytes(), np.int64, values.size, 1).reshape(values.shape)
+    as_longlong, swapped = values.astype(np.longlong), values.astype(">i8")
+    return [values, np.asfortranarray(values), spread, as_longlong, fixed, swapped, unaligned, unaligned]
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)

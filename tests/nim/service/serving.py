@@ -18,7 +18,7 @@ import numpy as np
 import uvicorn
 
 from portalis.nim.service.app import create_app
-from portalis.nim.service.http import uvicorn_config
+from portalis.nim.service.http import DirectInference, uvicorn_config
 from portalis.nim.service.settings import ServiceSettings
 from tests.parts.lookup import check_marker
 from tests.running import waiting
@@ -74,7 +74,8 @@ def serving(folder: Path, models: list[dict[str, Any]], **settings: Any) -> Iter
     client = Client(free_port(), free_port(), free_port())
     ports = {"service_port": client.port, "metrics_port": client.metrics_port, "grpc_port": client.grpc_port}
     app = create_app(ServiceSettings.model_validate({"models": models, **ports, **settings}), folder)
-    config = uvicorn_config(app, app.service.admission, logging.INFO, host="127.0.0.1", port=client.port)
+    direct = DirectInference(app.service)
+    config = uvicorn_config(app, app.service.admission, logging.INFO, direct=direct, host="127.0.0.1", port=client.port)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()

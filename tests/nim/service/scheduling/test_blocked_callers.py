@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -15,10 +16,10 @@ import wasmtime
 
 from portalis.backend import Program
 from portalis.nim.service.request_errors import RequestError
-from portalis.nim.service.scheduling.pending import NullMetrics
+from portalis.nim.service.scheduling.pending import NullMetrics, Outputs
 from portalis.nim.service.scheduling.scheduler import Scheduler
 
-from .test_scheduler import MOODY, TRAP, HeldProgram, RecordedMetrics, x
+from .test_scheduler import MOODY, SPIN, TRAP, HeldProgram, RecordedMetrics, x
 
 LABEL: contextvars.ContextVar[str] = contextvars.ContextVar("label", default="")
 
@@ -303,14 +304,49 @@ def test_a_short_call_runs_at_once_if_the_program_is_idle(moody: Program) -> Non
     assert scheduler.try_run(x(1)) is None, "the first call can be a long one"
     scheduler.run_blocking(x(1))
     durations: list[float] = []
-    outputs = scheduler.try_run(x(2), on_success=durations.append)
-    assert outputs is not None and float(outputs["y"][0, 0]) == 4 and len(durations) == 1
+    outputs = run_directly(scheduler, 2, on_success=durations.append)
+    assert float(outputs["y"][0, 0]) == 4 and len(durations) == 1
     with pytest.raises(RequestError, match="trap"):
-        scheduler.try_run(x(TRAP))
+        run_directly(scheduler, TRAP)
+    run_directly(scheduler, 1)
     with pytest.raises(RequestError, match="expected a positive number of seconds"):
-        scheduler.try_run(x(1), timeout_s=-1)
-    assert scheduler.statistics.inference_count == 2
+        run_directly(scheduler, 1, timeout_s=-1)
+    durations_by_kind = scheduler.statistics.durations
+    assert durations_by_kind["success"].count == scheduler.statistics.inference_count
+    assert durations_by_kind["fail"].count == 1
     scheduler.close()
+
+
+def run_directly(scheduler: Scheduler, value: float, **options: Any) -> Outputs:
+    """The outputs of a call that runs at once, after calls that were longer, as they are now and then."""
+    while (outputs := scheduler.try_run(x(value), **options)) is None:
+        scheduler.run_blocking(x(1))
+    return outputs
+
+
+def test_a_direct_call_that_takes_long_is_interrupted_and_not_counted(moody: Program) -> None:
+    metrics = RecordedMetrics()
+    scheduler = Scheduler(moody, max_queued=10, metrics=metrics)
+    run_directly(scheduler, 1)
+    began, counted = time.monotonic(), scheduler.statistics.durations["success"].count
+    assert scheduler.try_run(x(SPIN)) is None
+    assert time.monotonic() - began < moody.limits.timeout_s / 2
+    assert scheduler.try_run(x(1)) is None, "the program might take long again"
+    assert (scheduler.statistics.durations["success"].count, metrics.kinds) == (counted, [])
+    run_directly(scheduler, 1)
+    with pytest.raises(RequestError, match="0.005"):
+        run_directly(scheduler, SPIN, guest_timeout_s=0.005)
+    assert metrics.kinds == ["GuestTimeout"]
+    scheduler.close()
+
+
+def test_a_program_that_keeps_state_never_runs_directly() -> None:
+    with Program.load(bytes(wasmtime.wat2wasm(MOODY)), isolation="instance") as program:
+        scheduler = Scheduler(program, max_queued=10)
+        for _ in range(20):
+            scheduler.run_blocking(x(1))
+            assert scheduler.try_run(x(1)) is None
+        scheduler.close()
 
 
 def test_a_call_does_not_run_at_once_while_another_runs_or_was_long(callers: Callers) -> None:
