@@ -47,7 +47,7 @@ def _record(
 def _line_parts(
     formatter: JsonLines, level: int, method: str, path: str, status: int | str, model: str
 ) -> tuple[str, str, str]:
-    """What is between the timestamp, the request id and the duration of a line, and after them."""
+    """The parts of a line between the timestamp, the request id and the duration, and after them."""
     token = REQUEST_ID.set(_ID)
     try:
         record = _record(level, method, path, status, _DURATION, model)

@@ -109,7 +109,7 @@ class DirectInference:
     def _run(
         self, model: ServedModel, request: ParsedRequest, identity: str, scope: Any, *, v2: bool
     ) -> Outputs | None:
-        """The outputs, if they are there and can be sent at once."""
+        """The outputs, if they can be computed and sent at once."""
         try:
             outputs = model.try_run(request)
             if outputs is None:
