@@ -17,11 +17,8 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ..admission import Admission
-from ..codec import SMALL_BYTES
 from ..request_errors import RequestError
-from .direct_inference import DirectInference
 from .error_responses import error_body, error_headers
-from .inference import InferenceTarget
 
 LINGER_S = 1.0
 """Seconds for which a rejected client may continue to send: an immediate close would reset the connection before the
@@ -34,16 +31,11 @@ the end of the connection, so that the client sends them again."""
 
 
 class HttpConnection(HttpToolsProtocol):
-    """A connection. `admission` has the limits, and calls `check` of every connection about every second. `direct`
-    answers inference requests that need no application."""
+    """A connection. `admission` has the limits, and calls `check` of every connection about every second."""
 
-    def __init__(self, admission: Admission, direct: DirectInference | None, **options: Any) -> None:
+    def __init__(self, admission: Admission, **options: Any) -> None:
         super().__init__(**options)
         self.admission = admission
-        self._direct = direct
-        self._direct_target: InferenceTarget | None = None  # of a request that the application does not have yet
-        self._direct_body = b""
-        self._answered = 0  # requests that were answered directly, in the chunk that is parsed now
         self.reserved = False
         """Whether the connection exceeds the limit, so that it may only request health."""
         self._in_headers, self._message_begun = True, False
@@ -75,7 +67,6 @@ class HttpConnection(HttpToolsProtocol):
             if self._in_headers and len(data) > (allowed := self.admission.max_header_bytes - self._header_bytes):
                 data, rest = data[:allowed], data[allowed:]
             self._message_completed = self._body_received = False
-            self._answered = 0
             super().data_received(data)
             if not self._read_ended:
                 self._count_overhead(len(data))
@@ -138,70 +129,28 @@ class HttpConnection(HttpToolsProtocol):
             self._reject(self.admission.too_many_connections())
             return
         self.admission.mark_busy(self)
-        self._direct_target = self._find_direct_target()
-        if self._direct_target is None:
-            self._start_request()
+        self._start_request()
 
     def _start_request(self) -> None:
-        """Pass the request to the application, with what has been received of its body."""
-        self._direct_target, body, self._direct_body = None, self._direct_body, b""
+        """Pass the request to the application; its body follows."""
         super().on_headers_complete()
         self._receiving_body = True
-        if body:
-            super().on_body(body)
-
-    def _find_direct_target(self) -> InferenceTarget | None:
-        """The target of a request that could be answered directly: its response is the next on this connection, and
-        does not end it."""
-        if self._direct is None or self._answered >= MAX_PIPELINED or self._has_pending_response():
-            return None
-        if self.expect_100_continue or self.flow.write_paused:
-            return None
-        parser = self.parser
-        is_plain = parser.get_method() == b"POST" and parser.get_http_version() == "1.1" and parser.should_keep_alive()
-        return self._direct.target(self.url) if is_plain and not parser.should_upgrade() else None
 
     def on_body(self, body: bytes) -> None:
         """A chunk of the body."""
         self._body_received = True
-        if self._read_ended:
-            return
-        if self._direct_target is None:
+        if not self._read_ended:
             super().on_body(body)
-            return
-        self._direct_body = self._direct_body + body if self._direct_body else body
-        if len(self._direct_body) > SMALL_BYTES:
-            self._start_request()
 
     def on_message_complete(self) -> None:
         """The request has been received completely."""
         self._in_headers, self._message_completed = True, True
         self._message_begun, self._receiving_body = False, False
-        if self._read_ended or self._answer_directly():
+        if self._read_ended:
             return
         if self.cycle.response_complete:  # the response was sent before the request was complete
             self._deadline = self.loop.time() + self.timeout_keep_alive
         super().on_message_complete()
-
-    def _answer_directly(self) -> bool:
-        """Answer a request that is complete and can be answered directly. Returns False for other requests, which the
-        application has then."""
-        if self._direct is None or self._direct_target is None:
-            return False
-        response = self._direct.answer(
-            self._direct_target, self.url, self.scope, self._direct_body, self.server_state.default_headers
-        )
-        if response is None:
-            self._start_request()
-            return False
-        self._direct_target, self._direct_body = None, b""
-        self._answered += 1
-        self.server_state.total_requests += 1
-        self.transport.write(response)
-        self._idle_since = self.loop.time()
-        self._deadline = self._idle_since + self.timeout_keep_alive
-        self.admission.mark_idle(self)
-        return True
 
     def on_response_complete(self) -> None:
         """A response has been sent: the connection is idle, or its next request is processed."""
@@ -307,8 +256,6 @@ class HttpConnection(HttpToolsProtocol):
 
     def check(self, now: float) -> None:
         """Close the connection if one of its timers has expired; `now` is the loop's time."""
-        if self._direct_target is not None:
-            self._start_request()  # the application limits the time for the rest of the body
         transport = self.transport
         unsent_bytes = transport.get_write_buffer_size()
         if unsent_bytes != self._unsent_bytes or not unsent_bytes:

@@ -34,6 +34,7 @@ from ..admission import Admission
 from ..drain import SHUTDOWN_S, Drain
 from ..service import Service
 from .connections import HttpConnection
+from .direct_connections import DirectConnection
 from .direct_inference import DirectInference
 
 KEEP_ALIVE_S = 75
@@ -53,7 +54,11 @@ def uvicorn_config(
 
     uvicorn logs to the handlers of this process, from `level` on; None leaves the level as it is.
     """
-    protocol: Any = functools.partial(HttpConnection, admission, direct)
+    protocol: Any = (
+        functools.partial(HttpConnection, admission)
+        if direct is None
+        else functools.partial(DirectConnection, direct, admission)
+    )
     return uvicorn.Config(
         app,
         http=protocol,
