@@ -164,7 +164,8 @@ class ServedModel(abc.ABC):
         successor = self.successor
         if successor is None:
             raise unavailable(f"{self._not_at_ready_state}; it was unloaded") if self.unloaded else error
-        if successor.interface != self.interface:
+        # a request is prepared for both
+        if (successor.interface, successor.copies_inputs_once) != (self.interface, self.copies_inputs_once):
             raise unavailable(f"{self._not_at_ready_state}; it was replaced by one with another interface; retry")
         return successor
 
