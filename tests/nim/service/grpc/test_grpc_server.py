@@ -287,10 +287,14 @@ def test_a_version_that_is_no_positive_number_is_invalid(
         assert caught.value.status() == "StatusCode.INVALID_ARGUMENT"
 
 
-def test_a_method_that_the_service_lacks_is_unimplemented(triton_client: triton.InferenceServerClient) -> None:
-    with pytest.raises(InferenceServerException) as caught:
-        triton_client.load_model("gelu")
-    assert caught.value.status() == "StatusCode.UNIMPLEMENTED"
+def test_models_are_loaded_at_startup_only_unless_clients_control_them(
+    triton_client: triton.InferenceServerClient,
+) -> None:
+    for change in (triton_client.load_model, triton_client.unload_model):
+        with pytest.raises(InferenceServerException, match="explicit model load / unload is not allowed") as caught:
+            change("gelu")
+        assert caught.value.status() == "StatusCode.UNAVAILABLE"
+    assert triton_client.is_model_ready("gelu")
 
 
 @pytest.mark.parametrize("compression", [None, grpc.Compression.Gzip])
