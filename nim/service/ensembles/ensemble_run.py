@@ -12,6 +12,7 @@ import anyio.to_thread
 import numpy as np
 
 from ..codec import SMALL_BYTES, ParsedRequest, payload_bytes
+from ..codec.core_faults import describe_rejected
 from ..codec.scalars import served_dims
 from ..memory_budget import MemoryShare
 from ..request_errors import RequestError, memory_exhausted, response_too_large
@@ -81,7 +82,10 @@ class EnsembleRun:
         try:
             return await step.model.run(self._step_request(step, inputs))
         except RequestError as error:
-            raise _at_step(step, error) from None
+            rejected = replace(self._request, inputs=inputs, region_inputs={})
+            found = describe_rejected(error, step.model.interface, rejected)
+            found.insert_model_name(step.model.name)
+            raise _at_step(step, found) from None
 
     def _step_request(self, step: PlannedStep, inputs: dict[str, np.ndarray]) -> ParsedRequest:
         timeout_s = None

@@ -96,6 +96,8 @@ def ensembles() -> list[dict[str, Any]]:
         ensemble("inside", "x", "y", one("half", y="t"), step("add", {"a": "t", "b": "x"}, {"y": "y"})),
         ensemble("counted", "x", "y", one("half", y="t"), step("inside", {"x": "t"}, {"y": "y"})),
         ensemble("failing", "x", "y", one("half", y="t"), one("picky", "t")),
+        ensemble("late", "x", "y", one("half", y="t"), one("strict", "t")),
+        ensemble("around_late", "x", "y", step("late", {"x": "x"}, {"y": "y"})),
         ensemble("around", "x", "y", step("failing", {"x": "x"}, {"y": "y"})),
         ensemble("strip", "x", "y", one("unbatched")),
         ensemble("plain", "x", "y", one("half", y="t"), one("unbatched", "t"), batch=0),

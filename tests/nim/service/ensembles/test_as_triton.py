@@ -158,6 +158,21 @@ REJECTED: dict[str, tuple[str, tuple[Any, ...], dict[str, Any]]] = {
 }
 
 
+MISFITS: dict[str, tuple[str, tuple[Any, ...], dict[str, Any]]] = {
+    "a step rejects the shape": ("late", (row(1, 2),), {}),
+    "with the id of the request": ("late", (row(1, 2),), {"id": "abc"}),
+    "a step of a step rejects the shape": ("around_late", (row(1, 2),), {}),
+    "a step without batches rejects several rows": ("strip", (tensor("x", [2, 2], 1, 2, 3, 4),), {}),
+}
+
+
+@pytest.mark.parametrize("case", MISFITS)
+def test_tensors_that_a_step_rejects_have_tritons_text(both: Both, case: str) -> None:
+    model, inputs, fields = MISFITS[case]
+    (status, theirs), (our_status, ours) = both.infer(model, *inputs, **fields)
+    assert (our_status, ours["error"].partition(" (")[0]) == (status, theirs["error"])
+
+
 @pytest.mark.parametrize("case", REJECTED)
 def test_requests_that_triton_rejects_are_rejected(both: Both, case: str) -> None:
     model, inputs, fields = REJECTED[case]
