@@ -51,17 +51,14 @@ def set_module_cache(folder: str) -> None:
 
 
 def _serve(file: Path, logging: LogOptions) -> int:
-    # Imported objects are never freed: collecting during the imports takes a sixth of the startup time, and scanning
-    # these objects later would slow requests down.
-    gc.disable()
-    from .serving import PortUnavailable, serve_models
+    gc.disable()  # until `serve_models` has imported the rest
+    from .listeners import PortUnavailable
+    from .serving import serve_models
     from .settings import InvalidSettings, read_settings
 
-    gc.freeze()
-    gc.enable()
     try:
         # all addresses: a container has a network of its own
-        return serve_models(read_settings(file), file.parent, host="0.0.0.0", level=logging.level)  # noqa: S104
+        return serve_models(read_settings(file), file.parent, host="0.0.0.0", level=logging.level, logs=logging)  # noqa: S104
     except InvalidSettings as error:
         return _print_error(error, 2)
     except PortUnavailable as error:

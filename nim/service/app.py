@@ -25,6 +25,7 @@ from .http import (
 )
 from .service import Service
 from .settings import ServiceSettings
+from .worker_context import WorkerContext
 
 
 class Application(FastAPI):
@@ -43,12 +44,17 @@ class Application(FastAPI):
         return RequestMiddleware(fast_path, self.service)
 
 
-def create_app(settings: ServiceSettings, folder: Path, host: str = "0.0.0.0") -> Application:  # noqa: S104
+def create_app(
+    settings: ServiceSettings,
+    folder: Path,
+    host: str = "0.0.0.0",  # noqa: S104
+    worker: WorkerContext | None = None,
+) -> Application:
     """The ASGI application for the modules in `folder`. Models are loaded in the background when it starts.
 
-    `host` is the address on which the gRPC and metrics ports listen.
+    `host` is the address on which the gRPC and metrics ports listen. `worker` is set in a worker process.
     """
-    service = Service(settings, folder, host)
+    service = Service(settings, folder, host, worker)
     app = Application(
         title=settings.name,
         version=settings.version,
@@ -75,6 +81,7 @@ async def lifespan(service: Service) -> AsyncIterator[None]:
     the models."""
     settings = service.settings
     async with service.running():
+        await service.before_listening()
         grpc = GrpcServer(service, service.host, settings.grpc_port)
         service.drain.register_server(grpc.stop)
         service.drain.register_server(service.models.reject_backlogs)

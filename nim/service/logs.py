@@ -55,10 +55,12 @@ def request_id(received: bytes | str) -> str:
 
 @dataclass(frozen=True)
 class LogOptions:
-    """The minimum level (of `logging`), and whether records are written as JSON lines."""
+    """The minimum level (of `logging`), whether records are written as JSON lines, and the process."""
 
     level: int = logging.INFO
     json_lines: bool = True
+    worker: int = 0
+    """The number of the worker process, which each record has; 0 in a service with a single process."""
 
 
 def log_options(environment: Mapping[str, str], *, terminal: bool = False) -> LogOptions:
@@ -82,7 +84,7 @@ def configure_logging(options: LogOptions, stream: TextIO | None = None) -> None
     """
     logging.addLevelName(TRACE, "TRACE")
     handler = LineHandler(stream or sys.stderr)
-    handler.setFormatter(JsonLines() if options.json_lines else TextLines())
+    handler.setFormatter((JsonLines if options.json_lines else TextLines)(options.worker))
     logging.basicConfig(level=options.level, handlers=[handler], force=True)
     logging.captureWarnings(True)
     # grpc's C core writes to standard error directly; its important messages are logged in Python too
@@ -94,6 +96,10 @@ def configure_logging(options: LogOptions, stream: TextIO | None = None) -> None
 class JsonLines(logging.Formatter):
     """One JSON object per line: timestamp (RFC 3339, UTC), level, logger, message, then additional fields."""
 
+    def __init__(self, worker: int = 0) -> None:
+        super().__init__()
+        self._worker = worker
+
     def format(self, record: logging.LogRecord) -> str:
         """The line. All characters except printable ASCII are escaped, including line breaks of every kind."""
         document: dict[str, Any] = {
@@ -102,6 +108,8 @@ class JsonLines(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
+        if self._worker:
+            document["worker"] = self._worker
         identity = REQUEST_ID.get()
         if identity:
             document["request_id"] = identity
@@ -116,12 +124,18 @@ class JsonLines(logging.Formatter):
 class TextLines(logging.Formatter):
     """Human-readable lines: time, level, logger, message, then additional fields as ``key=value``."""
 
+    def __init__(self, worker: int = 0) -> None:
+        super().__init__()
+        self._worker = worker
+
     def format(self, record: logging.LogRecord) -> str:
         """The line, followed by the indented lines of a traceback."""
         fields = dict(record.__dict__.get("fields") or {})
         identity = REQUEST_ID.get()
         if identity:
             fields["request_id"] = identity
+        if self._worker:
+            fields["worker"] = self._worker
         suffix = "".join(f" {key}={value}" for key, value in fields.items())
         line = f"{timestamp(record.created)} {record.levelname} {record.name}: {record.getMessage()}{suffix}"
         lines = [escape_control(line)]

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import functools
 import time
+from collections.abc import Iterable, Iterator
 
 import anyio.to_thread
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector, generate_latest
+from prometheus_client.core import Metric
+from prometheus_client.registry import Collector
 
+from .peers.metric_merging import Family
 from .request_errors import RequestError
 
 PROTOCOLS = ("json", "v2", "grpc")
@@ -20,11 +24,11 @@ _SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 
 class Metrics:
-    """The metrics of one service, in a separate registry. They are the `SchedulerMetrics` of all models."""
+    """The metrics of one process of a service that started at `began` (``time.time``), in a separate registry. They
+    are the `SchedulerMetrics` of all models."""
 
-    def __init__(self, name: str, version: str, models: tuple[str, ...]) -> None:
+    def __init__(self, name: str, version: str, models: tuple[str, ...], began: float) -> None:
         self.registry = registry = CollectorRegistry()
-        began = time.time()
         ProcessCollector(registry=registry)
         Info("wasm_service", "The service", registry=registry).info({"name": name, "version": version})
         uptime = Gauge("wasm_service_uptime_seconds", "Seconds since the service started", registry=registry)
@@ -63,6 +67,18 @@ class Metrics:
     def _histogram(self, name: str, text: str, buckets: tuple[float, ...] = _SECONDS) -> Histogram:
         return Histogram(f"wasm_service_{name}", text, ["model"], registry=self.registry, buckets=buckets)
 
+    def document(self) -> list[Family]:
+        """All metrics, in the form that can be merged with those of other processes."""
+        return [
+            {
+                "name": family.name,
+                "type": family.type,
+                "help": family.documentation,
+                "samples": [[each.name, sorted(each.labels.items()), each.value] for each in family.samples],
+            }
+            for family in self.registry.collect()
+        ]
+
     async def text(self, limiter: anyio.CapacityLimiter) -> bytes:
         """All metrics in Prometheus' text format, written in a thread of `limiter`: many models take long."""
         return await anyio.to_thread.run_sync(generate_latest, self.registry, limiter=limiter)
@@ -95,6 +111,23 @@ class Metrics:
         self._failures.labels(model, kind).inc()
         if kind == "Trap":
             self._models[model].traps.inc()
+
+
+def write_metrics(document: Iterable[Family]) -> bytes:
+    """A merged document in Prometheus' text format."""
+    return generate_latest(_Families(document))
+
+
+class _Families(Collector):
+    def __init__(self, document: Iterable[Family]) -> None:
+        self._document = document
+
+    def collect(self) -> Iterator[Metric]:
+        for family in self._document:
+            metric = Metric(family["name"], family["help"], family["type"])
+            for name, labels, value in family["samples"]:
+                metric.add_sample(name, dict(labels), value)
+            yield metric
 
 
 class _ModelMetrics:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +18,9 @@ from .sequence_settings import SequenceSettings
 from .settings_table import FileName, Name, SettingsTable
 
 MIB = 1 << 20
+MAX_WORKER_PROCESSES = 64
+WORKERS_VARIABLE = "NIM_WORKER_PROCESSES"
+"""The environment variable that overrides `worker_processes`."""
 PortNumber = Annotated[int, Field(ge=1, le=MAX_PORT)]
 CONTROL_VARIABLE, LOAD_VARIABLE = "NIM_MODEL_CONTROL", "NIM_LOAD_MODELS"
 _MAX_PROBLEMS = 20  # in one message
@@ -112,7 +116,10 @@ class ServiceSettings(SettingsTable):
     """Maximum number of registered shared memory regions; fewer if the process may not open that many files. 0 turns
     shared memory off."""
     workers: int = Field(default=0, ge=0, le=1024)
-    """Maximum number of concurrently processed requests; 0 means the number of CPUs plus four."""
+    """Maximum number of concurrently processed requests (threads of a process); 0 means the number of CPUs plus
+    four."""
+    worker_processes: int = Field(default=1, ge=1, le=MAX_WORKER_PROCESSES)
+    """Number of processes that serve the ports together; each loads all models, and has the limits on its own."""
     drain_s: float = Field(default=1.0, ge=0, le=600)
     """Seconds for which a stopping service still accepts requests on open connections: load balancers may need this
     time to notice."""
@@ -145,6 +152,21 @@ class ServiceSettings(SettingsTable):
             raise ValueError(f"load_models: unknown models: {listed}")
         return self
 
+    @model_validator(mode="after")
+    def _can_have_workers(self) -> ServiceSettings:
+        if self.worker_processes > 1:
+            if sys.platform != "linux":
+                raise ValueError("worker_processes: more than one requires Linux")
+            if self.model_control != "none":
+                raise ValueError("worker_processes must be 1 with model_control: explicit")
+            stateful = [model.name for model in self.models if model.sequence_batching is not None]
+            if stateful:
+                raise ValueError(
+                    f"worker_processes must be 1: the requests of a sequence of '{stateful[0]}' could reach different"
+                    " processes"
+                )
+        return self
+
     def initial_models(self) -> list[str]:
         """The names of the models that are loaded at startup, without those that only ensembles require."""
         names = list(self.versions())
@@ -159,10 +181,13 @@ class ServiceSettings(SettingsTable):
 
 
 def read_settings(file: Path, environment: Mapping[str, str] = os.environ) -> ServiceSettings:
-    """The settings in `file`, with the ports and the model control that the environment sets. Raises InvalidSettings,
-    also for equal ports."""
+    """The settings in `file`, with the ports, the number of processes and the model control that the environment sets.
+    Raises InvalidSettings, also for equal ports."""
     try:
         settings = ServiceSettings.model_validate_json(file.read_bytes())
+        processes = _worker_processes(settings.worker_processes, environment)
+        if processes != settings.worker_processes:
+            settings = ServiceSettings.model_validate({**dict(settings), "worker_processes": processes})
         ports = all_ports(settings.model_dump(include=set(VARIABLES)), environment)
     except OSError as error:
         raise InvalidSettings(f"cannot read {file}: {error.strerror}") from None
@@ -183,6 +208,15 @@ def _with_control(settings: ServiceSettings, environment: Mapping[str, str]) -> 
         return ServiceSettings.model_validate({**dict(settings), **changes}) if changes else settings
     except ValidationError as error:
         raise InvalidSettings(f"{CONTROL_VARIABLE}, {LOAD_VARIABLE}: {describe_settings_error(error)}") from None
+
+
+def _worker_processes(default: int, environment: Mapping[str, str]) -> int:
+    text = environment.get(WORKERS_VARIABLE, "").strip()
+    if not text:
+        return default
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:6]) <= MAX_WORKER_PROCESSES):
+        raise ValueError(f"{WORKERS_VARIABLE} must be a number from 1 to {MAX_WORKER_PROCESSES}, not {text[:40]!r}")
+    return int(text)
 
 
 def describe_settings_error(error: ValidationError) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 from pathlib import Path
@@ -16,8 +15,8 @@ from ..free_ports import PORT_MAX, free_ports
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from ..nim.service.served_model import ServedModel
-    from ..nim.service.service import Service
+    from ..nim.service.logs import LogOptions
+    from ..nim.service.reports import ModelReport, ServiceReport
     from ..nim.service.settings import ServiceSettings
 
 OPTIONS = {"service_port": "--http-port", "grpc_port": "--grpc-port", "metrics_port": "--metrics-port"}
@@ -69,6 +68,10 @@ def run_service(
         ),
     ] = None,
     log_level: Annotated[str, typer.Option(metavar="LEVEL", help="debug, info, warning, error or critical.")] = "info",
+    workers: Annotated[
+        int | None,
+        typer.Option(help="Number of processes that serve the ports together, by default 1.", min=1, max=64),
+    ] = None,
     json_logs: Annotated[bool, typer.Option("--json-logs", help="Write the log as JSON lines, as images do.")] = False,
 ) -> None:
     """Serve modules over HTTP and gRPC until Ctrl-C, as a service image does, without a container.
@@ -92,10 +95,12 @@ def run_service(
     changes: dict[str, Any] = {"max_request_bytes": max_request_bytes, "max_queued_requests": max_queued_requests}
     changes |= {"max_connections": max_connections, "max_response_bytes": max_response_bytes}
     changes |= _control_changes(control, load_model)
+    changes["worker_processes"] = workers
     changes |= _ports(host, {"service_port": http_port, "grpc_port": grpc_port, "metrics_port": metrics_port})
     with served_folder(modules, name, {key: value for key, value in changes.items() if value is not None}) as served:
         _check_ports(served.settings)
-        configure_logging(LogOptions(level, json_lines=json_logs))
+        logs = LogOptions(level, json_lines=json_logs)
+        configure_logging(logs)
         for warning in served.warnings:
             _print_line(warning)
         # uvicorn's messages about its start and end are shown at level debug only
@@ -105,16 +110,18 @@ def run_service(
                 served.folder,
                 host,
                 level if level < LEVELS["INFO"] else max(level, LEVELS["WARNING"]),
+                logs,
             )
         )
 
 
-def _serve(settings: ServiceSettings, folder: Path, host: str, level: int) -> int:
-    from ..nim.service.serving import PortUnavailable, serve_models
+def _serve(settings: ServiceSettings, folder: Path, host: str, level: int, logs: LogOptions) -> int:
+    from ..nim.service.listeners import PortUnavailable
+    from ..nim.service.serving import serve_models
 
     try:
         return serve_models(
-            settings, folder, host=host, level=level, port_options=OPTIONS, on_change=Announcer().changed
+            settings, folder, host=host, level=level, logs=logs, port_options=OPTIONS, on_change=Announcer().changed
         )
     except PortUnavailable as error:
         raise PortalisError(
@@ -129,12 +136,12 @@ class Announcer:
         self._announced: set[str] = set()
         self._summary = self._addresses = ""
 
-    def changed(self, service: Service) -> bool:
+    def changed(self, service: ServiceReport) -> bool:
         """Print what has changed; returns False if no model is ready or loading."""
-        models = service.models.values()
+        models = service.models
         ready = [model for model in models if model.ready]
         is_loading = any(not model.ready and not model.failure for model in models)
-        controlled = service.control.explicit  # models can be loaded at any time
+        controlled = service.settings.model_control == "explicit"  # models can be loaded at any time
         if (ready or controlled) and not self._addresses:
             self._addresses = _addresses(service)
             _print_line(self._addresses)
@@ -151,7 +158,7 @@ class Announcer:
         return True
 
 
-def _summary(models: Collection[ServedModel]) -> str:
+def _summary(models: Collection[ModelReport]) -> str:
     """Whether the service is ready, as its health endpoint reports."""
     ready = sum(model.ready for model in models)
     if not models:
@@ -163,32 +170,20 @@ def _summary(models: Collection[ServedModel]) -> str:
     return f"{count}; {failed} failed (/v1/health/ready returns 503); Ctrl-C stops"
 
 
-def _addresses(service: Service) -> str:
+def _addresses(service: ServiceReport) -> str:
     settings, host = service.settings, _host(service)
     metrics = f"metrics http://{host}:{settings.metrics_port}/metrics"
     return f"HTTP http://{host}:{settings.service_port}  gRPC {host}:{settings.grpc_port}  {metrics}"
 
 
-def _host(service: Service) -> str:
+def _host(service: ServiceReport) -> str:
     return f"[{service.host}]" if ":" in service.host else service.host
 
 
-def _example(service: Service, model: ServedModel) -> str:
+def _example(service: ServiceReport, model: ModelReport) -> str:
     """A shell command that sends a request to `model`."""
-    from ..nim.service.codec import encode_tensor, write_json
-    from ..nim.service.module_model import ModuleModel, smallest_inputs
-
-    interface = model.interface
-    arrays = smallest_inputs(interface)
-    inputs = [encode_tensor(spec, arrays[spec.name]) for spec in interface.inputs if spec.name in arrays]
-    if (
-        isinstance(model, ModuleModel) and model.settings.warm_up
-    ):  # from service.json, so it can contain NaN, which orjson writes as null
-        body = json.dumps({"inputs": list(model.settings.warm_up)})
-    else:
-        body = write_json({"inputs": inputs}).decode()
     url = f"http://{_host(service)}:{service.settings.service_port}/v1/models/{model.name}/infer"
-    return f"curl -s {shlex.quote(url)} -d {shlex.quote(body)}"
+    return f"curl -s {shlex.quote(url)} -d {shlex.quote(model.example)}"
 
 
 def _control_changes(control: str | None, names: list[str] | None) -> dict[str, Any]:

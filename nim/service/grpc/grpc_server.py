@@ -83,7 +83,8 @@ def _options(settings: ServiceSettings) -> list[tuple[str, int]]:
         ("grpc.server_handshake_timeout_ms", int(settings.header_timeout_s * 1000) or 1),
         ("grpc.max_connection_idle_ms", MAX_IDLE_MS),
         ("grpc.max_send_message_length", -1),
-        ("grpc.so_reuseport", 0),  # otherwise two services could listen on one port
+        # otherwise two services could listen on one port; the supervisor of several workers checks it before
+        ("grpc.so_reuseport", int(settings.worker_processes > 1)),
         # lost clients are detected, and clients that send pings are not disconnected
         ("grpc.keepalive_time_ms", 120_000),
         ("grpc.keepalive_timeout_ms", 20_000),
@@ -157,7 +158,7 @@ def _handlers(service: Service, inference: InferenceMethods) -> list[grpc.Generi
         "ModelStatistics": inference.model_statistics,
         "RepositoryIndex": inference.repository_index,
         "ModelInfer": inference.model_infer,
-        **RegionMethods(service.regions).by_name(),
+        **RegionMethods(service.regions, service.region_changes).by_name(),
         **SettingsMethods(service.models).by_name(),
         **ControlMethods(service.control).by_name(),
     }

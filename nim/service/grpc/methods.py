@@ -61,7 +61,9 @@ class InferenceMethods:
         model = self._service.models.get(request.name)
         version = version_number(request.version) if request.version else ""
         known = model is not None and version in ("", model.version)
-        return pb.ModelReadyResponse(ready=known and model is not None and model.ready)
+        return pb.ModelReadyResponse(
+            ready=known and model is not None and not self._service.model_not_ready_reason(model)
+        )
 
     async def server_metadata(self, request: Any, _: Any) -> Any:
         """The service's name and version."""
@@ -81,7 +83,7 @@ class InferenceMethods:
         all_models = self._service.models
         find, version = all_models.find_counted, request.version or None
         models = [find(request.name, version)] if request.name or version else all_models.ready_models()
-        statistics = [model.statistics_document() for model in models]
+        statistics = await self._service.statistics(models)
         return _from_json({"model_stats": statistics}, pb.ModelStatisticsResponse())
 
     async def repository_index(self, request: Any, _: Any) -> Any:

@@ -7,15 +7,15 @@ from dataclasses import asdict
 from typing import Any
 
 from ..codec.protobuf_messages import pb
-from ..shared_memory import RegionRegistry, check_cuda_region, refuse_cuda_region
+from ..shared_memory import RegionChanges, RegionRegistry, check_cuda_region, refuse_cuda_region
 
 
 class RegionMethods:
-    """The methods for the regions of `regions`. Each has the request and the call's context, and raises
+    """The methods for `regions` and their `changes`. Each has the request and the call's context, and raises
     RequestError."""
 
-    def __init__(self, regions: RegionRegistry) -> None:
-        self._regions = regions
+    def __init__(self, regions: RegionRegistry, changes: RegionChanges) -> None:
+        self._regions, self._changes = regions, changes
 
     def by_name(self) -> dict[str, Callable[[Any, Any], Awaitable[Any]]]:
         """All methods by their names in the protocol."""
@@ -37,15 +37,15 @@ class RegionMethods:
 
     async def register(self, request: Any, _: Any) -> Any:
         """Register a range of a shared memory object of this host as a region."""
-        self._regions.register(request.name, request.key, request.offset, request.byte_size)
+        await self._changes.register(request.name, request.key, request.offset, request.byte_size)
         return pb.SystemSharedMemoryRegisterResponse()
 
     async def unregister(self, request: Any, _: Any) -> Any:
         """Unregister one region, if it is registered, or all."""
         if request.name:
-            self._regions.unregister(request.name)
+            await self._changes.unregister(request.name)
         else:
-            self._regions.unregister_all()
+            await self._changes.unregister_all()
         return pb.SystemSharedMemoryUnregisterResponse()
 
     async def cuda_status(self, request: Any, _: Any) -> Any:

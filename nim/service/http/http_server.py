@@ -160,7 +160,7 @@ async def serve_metrics(service: Service) -> AsyncIterator[None]:
         status = 404 if scope["path"] not in ("/metrics", "/") else 200 if is_read else 405
         headers = [(b"content-type", CONTENT_TYPE_LATEST.encode() if status == 200 else b"text/plain")]
         headers += [(b"allow", b"GET, HEAD")] if status == 405 else []
-        body = await service.metrics.text(service.metrics_limiter) if status == 200 else b""
+        body = await service.metrics_text() if status == 200 else b""
         headers.append((b"content-length", b"%d" % len(body)))
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
@@ -170,7 +170,12 @@ async def serve_metrics(service: Service) -> AsyncIterator[None]:
     loop, state = asyncio.get_running_loop(), ServerState()
     protocol_class: Any = config.http_protocol_class
     protocol = functools.partial(protocol_class, config=config, server_state=state, app_state={})
-    server = await loop.create_server(protocol, service.host, service.settings.metrics_port)
+    address = (
+        {"sock": service.metrics_socket}
+        if service.metrics_socket
+        else {"host": service.host, "port": service.settings.metrics_port}
+    )
+    server = await loop.create_server(protocol, **address)
     try:
         yield
     finally:

@@ -56,7 +56,7 @@ def management_v1_router(service: Service) -> APIRouter:
     @routes.get("/metrics", response_class=MetricsText, tags=["metrics"])
     async def metrics() -> Response:
         """All metrics, in Prometheus' text format."""
-        text = await service.metrics.text(service.metrics_limiter)
+        text = await service.metrics_text()
         return Response(text, media_type=CONTENT_TYPE_LATEST)
 
     return routes

@@ -71,7 +71,7 @@ def _add_server(routes: APIRouter, service: Service) -> None:
     @routes.get("/models/stats")
     async def all_statistics() -> V2Statistics:
         """Statistics of all models that are ready."""
-        return V2Statistics(model_stats=[model.statistics_document() for model in service.models.ready_models()])
+        return V2Statistics(model_stats=await service.statistics(service.models.ready_models()))
 
 
 def _add_index(routes: APIRouter, service: Service) -> None:
@@ -115,7 +115,7 @@ def _add_model(routes: APIRouter, service: Service, path: str) -> None:
             model = service.models.find_version(name, version)
         except RequestError as error:
             raise _not_ready(error) from None
-        _check_ready(model.not_ready_reason())
+        _check_ready(service.model_not_ready_reason(model))
         return Response(headers={"content-type": "text/plain"})
 
     async def config(request: Request) -> dict[str, Any]:
@@ -124,7 +124,7 @@ def _add_model(routes: APIRouter, service: Service, path: str) -> None:
 
     async def statistics(request: Request) -> V2Statistics:
         """Statistics of a model."""
-        return V2Statistics(model_stats=[service.models.find_counted(*target(request)).statistics_document()])
+        return V2Statistics(model_stats=await service.statistics([service.models.find_counted(*target(request))]))
 
     parameters = [_path_parameter(name) for name in ("name", "version")[: 1 + versioned]]
     for suffix, endpoint, options in (

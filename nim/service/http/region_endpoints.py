@@ -56,7 +56,7 @@ def _add_system(routes: APIRouter, service: Service) -> None:
     @routes.post("/systemsharedmemory/unregister", response_class=Response, responses=_UNREGISTER_ERRORS)
     async def unregister_all() -> Response:
         """Unregister all regions."""
-        service.regions.unregister_all()
+        await service.region_changes.unregister_all()
         return _done()
 
     @routes.post(
@@ -64,7 +64,7 @@ def _add_system(routes: APIRouter, service: Service) -> None:
     )
     async def unregister(region: str) -> Response:
         """Unregister a region, if it is registered."""
-        service.regions.unregister(region)
+        await service.region_changes.unregister(region)
         return _done()
 
 
@@ -85,7 +85,7 @@ def _add_registration(routes: APIRouter, service: Service) -> None:
     async def register(region: str, request: Request) -> Response:
         """Register a range of a shared memory object of this host as a region."""
         body = await read_small_body(service, request)
-        service.regions.register(region, *parse_registration(parse_json(body)))
+        await service.region_changes.register(region, *parse_registration(parse_json(body)))
         return _done()
 
 

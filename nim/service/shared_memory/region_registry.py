@@ -29,6 +29,14 @@ def allowed_regions(requested: int) -> int:
     return min(requested, max(_MIN_REGIONS, int(files * _FILES_SHARE)))
 
 
+def regions_in_use(names: Iterable[str]) -> RequestError:
+    """The error of a request to unregister all regions, for those that requests use."""
+    text = "".join(f"{name} ," for name in names)
+    return RequestError(
+        500, "SharedMemoryError", f"Failed to unregister the following system shared memory regions: {text}"
+    )
+
+
 class RegionRegistry:
     """At most `max_regions` regions by name. Any thread can use it."""
 
@@ -69,10 +77,7 @@ class RegionRegistry:
         with self._lock:
             used = [name for name in sorted(self._regions) if not self._remove(name)]
         if used:
-            text = "".join(f"{name} ," for name in used)
-            raise RequestError(
-                500, "SharedMemoryError", f"Failed to unregister the following system shared memory regions: {text}"
-            )
+            raise regions_in_use(used)
 
     def status(self, name: str = "") -> list[RegionStatus]:
         """The region `name`, or all regions, sorted by name. Raises RequestError with status 404."""

@@ -19,7 +19,7 @@ from tritonclient.utils import InferenceServerException
 from portalis.nim.service.grpc.methods import InferenceMethods
 from portalis.nim.service.grpc.region_methods import RegionMethods
 from portalis.nim.service.grpc.settings_methods import SettingsMethods
-from portalis.nim.service.shared_memory import RegionRegistry
+from portalis.nim.service.shared_memory import RegionChanges, RegionRegistry
 from tests.running.waiting import PATIENCE_S
 
 from .process import SPIN, write_modules
@@ -132,7 +132,9 @@ def test_methods_of_triton_that_the_service_lacks_are_unimplemented_with_the_rea
 def test_every_method_of_the_protocol_is_served() -> None:
     methods = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods
     served = {name for name in dir(InferenceMethods) if not name.startswith("_")}
-    served |= {_snake(name) for name in (*RegionMethods(RegionRegistry(0)).by_name(), *SettingsMethods(()).by_name())}
+    regions = RegionRegistry(0)
+    region_methods = RegionMethods(regions, RegionChanges(regions, None)).by_name()
+    served |= {_snake(name) for name in (*region_methods, *SettingsMethods(()).by_name())}
     served |= {"repository_model_load", "repository_model_unload"}  # in control_methods, for a service
     assert {_snake(method.name) for method in methods} <= served
 

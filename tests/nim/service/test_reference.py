@@ -7,7 +7,6 @@ import re
 from pathlib import Path
 
 import pytest
-from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import BaseModel
 
@@ -17,9 +16,16 @@ from portalis.nim.service.app import create_app
 from portalis.nim.service.drain import SHUTDOWN_S
 from portalis.nim.service.ensemble_settings import EnsembleSettings
 from portalis.nim.service.http.http_server import KEEP_ALIVE_S
-from portalis.nim.service.metrics import PROTOCOLS, Metrics
+from portalis.nim.service.metrics import PROTOCOLS, Metrics, write_metrics
 from portalis.nim.service.ports import VARIABLES
-from portalis.nim.service.settings import ModelSettings, ServiceSettings
+from portalis.nim.service.settings import (
+    CONTROL_VARIABLE,
+    LOAD_VARIABLE,
+    WORKERS_VARIABLE,
+    ModelSettings,
+    ServiceSettings,
+)
+from portalis.nim.service.workers.worker_group import group_metrics
 from tests.parts import ROOT
 
 from .serving import Client, serving
@@ -70,6 +76,9 @@ def test_every_variable_is_documented() -> None:
     documented = [row[0].strip("`") for row in rows(section("Environment"))]
     assert documented == [
         *(names[0] for names in VARIABLES.values()),
+        CONTROL_VARIABLE,
+        LOAD_VARIABLE,
+        WORKERS_VARIABLE,
         CACHE_VARIABLE,
         logs.LEVEL_VARIABLE,
         logs.FORM_VARIABLE,
@@ -96,10 +105,10 @@ def test_every_endpoint_is_documented(tmp_path: Path) -> None:
 
 
 def test_every_metric_is_documented_with_its_labels() -> None:
-    metrics = Metrics("a", "1", ("a",))
+    metrics = Metrics("a", "1", ("a",), 0)
     metrics.count_failure("a", "Trap")
     actual = {}
-    for family in text_string_to_metric_families(generate_latest(metrics.registry).decode()):
+    for family in text_string_to_metric_families(write_metrics([*metrics.document(), *group_metrics(2, 0)]).decode()):
         if family.name.startswith("wasm_service") and not family.name.endswith("_created"):
             labels = {label for sample in family.samples for label in sample.labels} - {"le"}
             name = family.name + ("_total" if family.type == "counter" else "")
