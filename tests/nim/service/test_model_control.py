@@ -20,6 +20,13 @@ pytestmark = pytest.mark.service
 NOT_READY = "Request for unknown model: 'times' version 1 is not at ready state; it was unloaded"
 
 
+@pytest.fixture(scope="module")
+def unchanged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Controlled]:
+    """A service for requests that change no model."""
+    with controlled_service(tmp_path_factory.mktemp("unchanged")) as controlled:
+        yield controlled
+
+
 @pytest.fixture
 def controlled(tmp_path: Path) -> Iterator[Controlled]:
     with controlled_service(tmp_path) as controlled:
@@ -86,11 +93,11 @@ def test_a_missing_file_is_named_and_an_unloaded_failure_does_not_count(controll
 
 
 @pytest.mark.parametrize("name", ["unknown", "..%5Cetc", "%20", "times.wasm", "x" * 500, "%00", "%2E%2E"])
-def test_only_the_models_of_the_settings_can_be_loaded(controlled: Controlled, name: str) -> None:
-    status, text = controlled.load(name)
+def test_only_the_models_of_the_settings_can_be_loaded(unchanged: Controlled, name: str) -> None:
+    status, text = unchanged.load(name)
     assert status == 500 and text.startswith("failed to load '") and "failed to poll from model repository" in text
-    assert len(text) < 300 and controlled.unload(name) == (200, "") and len(controlled.states()) == 6
-    assert controlled.load(f"..%2F{name}")[0] == 404
+    assert len(text) < 300 and unchanged.unload(name) == (200, "") and len(unchanged.states()) == 6
+    assert unchanged.load(f"..%2F{name}")[0] == 404
 
 
 def test_the_batch_size_can_be_replaced_until_the_next_load(controlled: Controlled) -> None:
@@ -124,11 +131,11 @@ def test_the_batch_size_can_be_replaced_until_the_next_load(controlled: Controll
     ],
 )
 def test_invalid_parameters_change_nothing(
-    controlled: Controlled, action: str, body: bytes, status: int, message: str
+    unchanged: Controlled, action: str, body: bytes, status: int, message: str
 ) -> None:
-    got, document = controlled.client.send(f"/v2/repository/models/times/{action}", body)
+    got, document = unchanged.client.send(f"/v2/repository/models/times/{action}", body)
     assert got == status and message in document["error"]
-    assert controlled.infer("times") == 6
+    assert unchanged.infer("times") == 6
 
 
 def test_grpc_loads_and_unloads_with_the_same_results(controlled: Controlled) -> None:

@@ -8,7 +8,6 @@ import http.client
 import json
 import socket
 import threading
-import time
 import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -100,8 +99,9 @@ def test_a_request_that_runs_is_finished_after_the_unload(tmp_path: Path) -> Non
         controlled = Controlled(client, tmp_path)
         with ThreadPoolExecutor() as threads:
             running = threads.submit(controlled.infer, "slow")
-            waiting.until(lambda: client.metric("wasm_service_active_requests") > 0, lambda: "not running")
-            time.sleep(0.2)
+            waiting.until(
+                lambda: client.metric('wasm_service_batch_requests_count{model="slow"}') == 1, lambda: "waits"
+            )
             assert controlled.unload("slow") == (200, "") and controlled.states()["slow"] == ("UNLOADING", None)
             assert running.result() == 6
         waiting.until(lambda: controlled.states()["slow"] == ("UNAVAILABLE", "unloaded"), controlled.states)
