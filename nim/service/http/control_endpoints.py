@@ -16,6 +16,7 @@ from ..control_request import ControlRequest
 from ..service import Service
 from .body import read_small_body
 from .control_schema import V2LoadRequest, V2UnloadRequest
+from .inline_schema import inline_schema
 from .management_schema import V2_TAG, v2_errors
 
 _LOAD_ERRORS = v2_errors(
@@ -50,7 +51,7 @@ def control_router(service: Service) -> APIRouter:
         ("load", load_model, V2LoadRequest, _LOAD_ERRORS),
         ("unload", unload_model, V2UnloadRequest, _UNLOAD_ERRORS),
     ):
-        content = {"application/json": {"schema": schema.model_json_schema()}}
+        content = {"application/json": {"schema": inline_schema(schema)}}
         routes.add_api_route(
             f"/repository/models/{{name}}/{action}",
             endpoint,

@@ -26,6 +26,12 @@ class DirectConnection(HttpConnection):
         self._answered = 0
         super().data_received(data)
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Let the application count and log a request that will not be complete."""
+        if self._target is not None:
+            self._pass_on()
+        super().connection_lost(exc)
+
     def check(self, now: float) -> None:
         """Check the timers. A body that is not complete yet becomes subject to the application's time limit."""
         if self._target is not None:

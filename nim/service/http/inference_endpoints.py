@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..codec.inference_schema import InferRequest, InferResponse, V2InferRequest, V2InferResponse
 from .inference import InferenceHandler, InferenceTarget
+from .inline_schema import inline_schema
 from .management_schema import V2_TAG, Responses, v1_errors, v2_errors
 
 _ERRORS = {
@@ -79,7 +80,7 @@ class InferenceEndpoint:
 
     def openapi_extra(self) -> dict[str, Any]:
         """The header and body of the request, which the framework does not know because the handler reads them."""
-        content = {"application/json": {"schema": _without_references(self.request), "example": _EXAMPLE}}
+        content = {"application/json": {"schema": inline_schema(self.request), "example": _EXAMPLE}}
         if not self.v2:
             return {"requestBody": {"required": True, "content": content}}
         # an empty body is a raw binary request without elements
@@ -183,22 +184,3 @@ def inference_target(path: str) -> InferenceTarget | None:
         if (target := endpoint.match(path)) is not None:
             return target
     return None
-
-
-def _without_references(model: type[BaseModel]) -> dict[str, Any]:
-    """The JSON schema of `model` without references: the framework would resolve them among its own schemas only."""
-    schema = model.model_json_schema()
-    definitions = schema.pop("$defs", {})
-
-    def resolve(value: Any) -> Any:
-        if isinstance(value, list):
-            return [resolve(each) for each in value]
-        if not isinstance(value, dict):
-            return value
-        if "$ref" in value:
-            siblings = {key: each for key, each in value.items() if key != "$ref"}
-            return resolve({**definitions[value["$ref"].removeprefix("#/$defs/")], **siblings})
-        return {key: resolve(each) for key, each in value.items()}
-
-    resolved: dict[str, Any] = resolve(schema)
-    return resolved

@@ -46,6 +46,8 @@ def settings_router(service: Service) -> APIRouter:
     for path, endpoint in (("/logging", log), ("/trace/setting", trace), ("/models/{name}/trace/setting", trace)):
         name = endpoint.__name__ + "_settings" + "_of_model" * ("{name}" in path)
         extra = {"parameters": _PARAMETERS} if "{name}" in path else {}
+        # one route serves both methods, so that responses to others name both; those for each method are described
+        routes.add_api_route(path, endpoint, methods=["GET", "POST"], include_in_schema=False)
         for method in ("GET", "POST"):
             routes.add_api_route(
                 path,

@@ -19,6 +19,7 @@ import pytest
 import wasmtime
 
 from portalis.backend import Program
+from portalis.nim.service.scheduling import Scheduler
 from tests.nim.service.serving import Client, serving
 from tests.running import waiting
 
@@ -77,6 +78,8 @@ def block_models(monkeypatch: pytest.MonkeyPatch, stack: ExitStack) -> threading
         return run_batch(program, *requests, **options)
 
     monkeypatch.setattr(Program, "run_batch", run_when_let)
+    # on the event loop, a guest would be interrupted, and this cannot
+    monkeypatch.setattr(Scheduler, "try_run", lambda *_, **__: None)
     stack.callback(release.set)
     return release
 

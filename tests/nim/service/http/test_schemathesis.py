@@ -16,8 +16,9 @@ from tests.running.waiting import PATIENCE_S
 pytestmark = pytest.mark.service
 
 # An existing model and version: requests with other names are rejected before anything else is checked. 504 is the
-# response if the request sets a time limit that is exceeded, 500 that for an unknown shared memory object. Any body is
-# valid as a raw binary request, which a header declares: no schema can express that.
+# response if the request sets a time limit that is exceeded, 500 that for an unknown shared memory object, 503 that to
+# changes of models that are loaded at startup only. Any body is valid as a raw binary request, which a header declares:
+# no schema can express that.
 CONFIGURATION = """
 [parameters]
 "path.name" = "softmax"
@@ -33,6 +34,10 @@ checks.negative_data_rejection.expected-statuses = ["200", "4xx", "501"]
 [[operations]]
 include-path = "/v2/systemsharedmemory/region/{region}/register"
 checks.not_a_server_error.expected-statuses = ["2xx", "4xx", "500"]
+
+[[operations]]
+include-path-regex = "/v2/repository/models/.*/(load|unload)"
+checks.not_a_server_error.expected-statuses = ["2xx", "4xx", "500", "503"]
 """
 
 

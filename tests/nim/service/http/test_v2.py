@@ -59,6 +59,7 @@ def test_server_metadata_health_and_index(triton_client: triton.InferenceServerC
         "classification",
         "model_configuration",
         "model_repository",
+        "parameters",
         "sequence",
         "statistics",
         "system_shared_memory",
