@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import AsyncIterator, Awaitable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from .module_model import SchedulerOptions
 from .scheduling import Outputs
 from .served_model import ServedModel
 from .settings import ServiceSettings
+from .shared_control import SharedControl
 from .shared_memory import RegionChanges, RegionRegistry, RegionRunner, allowed_regions
 from .worker_context import WorkerContext
 
@@ -54,7 +55,9 @@ class Service:
         self._workers = settings.workers or (os.cpu_count() or 1) + 4
         options = SchedulerOptions(settings.max_queued_requests, self._workers, self.metrics)
         self.models = ServedModels(settings, folder, options, self.budget)
-        self.control = ModelControl(self.models, explicit=settings.model_control == "explicit")
+        explicit = settings.model_control == "explicit"
+        self._shared_control = SharedControl(self.models, self._link, explicit=explicit) if self._link else None
+        self.control = self._shared_control or ModelControl(self.models, explicit=explicit)
         self._add_handlers()
 
     @property
@@ -112,14 +115,23 @@ class Service:
             self.models.close()
             self.regions.close()
 
+    def restore(self, regions: Sequence[Any], control_requests: Iterable[Any]) -> list[str]:
+        """Restore the state that other processes have: regions of shared memory, and models that were loaded or
+        unloaded. Returns the names of regions that could not be registered."""
+        if self._shared_control is not None:
+            self._shared_control.restore(control_requests)
+        return self.region_changes.restore(regions)
+
     async def before_listening(self) -> None:
         """Wait until this process can serve requests, if others already do."""
         while (  # noqa: ASYNC110  # models are loaded in threads
-            not self._worker.listens_at_once
-            and not self.drain.stopping
-            and not all(model.settled.is_set() for model in self.models.values())
+            not self._worker.listens_at_once and not self.drain.stopping and not self._is_settled()
         ):
             await asyncio.sleep(_POLL_S)
+
+    def _is_settled(self) -> bool:
+        restored = self._shared_control is None or self._shared_control.is_restored()
+        return restored and all(model.settled.is_set() for model in self.models.values())
 
     def _add_handlers(self) -> None:
         """Answer the supervisor's questions for the part of this process."""

@@ -157,8 +157,6 @@ class ServiceSettings(SettingsTable):
         if self.worker_processes > 1:
             if sys.platform != "linux":
                 raise ValueError("worker_processes: more than one requires Linux")
-            if self.model_control != "none":
-                raise ValueError("worker_processes must be 1 with model_control: explicit")
             stateful = [model.name for model in self.models if model.sequence_batching is not None]
             if stateful:
                 raise ValueError(

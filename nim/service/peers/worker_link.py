@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from typing import Any
 
 from ..request_errors import RequestError, unavailable
@@ -25,6 +26,8 @@ class WorkerLink:
         """The number of the worker, from 1 on."""
         self.handlers: dict[str, Handler] = {"peers": self._set_reasons}
         """Handlers of messages by kind; all must be added before `attach`."""
+        self.report_state: Callable[[], None] = lambda: None
+        """Reports the state of the models to the supervisor."""
         self._channel: Channel | None = None
         self._reason = "its other processes are starting"
         self._model_reasons: Mapping[str, str] = {}
@@ -46,11 +49,15 @@ class WorkerLink:
         if self._channel is not None:
             self._channel.notify(kind, body)
 
+    def request(self, kind: str, body: Any) -> Future[Any]:
+        """The future answer of the whole service. Its exception is ChannelClosed if the supervisor ends before."""
+        assert self._channel is not None, "the link is attached before requests arrive"
+        return self._channel.request(kind, body)
+
     async def ask(self, kind: str, body: Any = None, *, timeout_s: float | None = ANSWER_S) -> Any:
         """The answer of the whole service. Raises RequestError with status 503 if it does not arrive in time."""
-        assert self._channel is not None, "the link is attached before requests arrive"
         try:
-            return await asyncio.wait_for(asyncio.wrap_future(self._channel.request(kind, body)), timeout_s)
+            return await asyncio.wait_for(asyncio.wrap_future(self.request(kind, body)), timeout_s)
         except (asyncio.TimeoutError, ChannelClosed):
             raise unavailable("the supervisor of the worker processes does not respond; retry later") from None
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from ..peers.channel import Channel, Handler
 from ..reports import ModelReport, ServiceReport, merge_reports
+from .control_broadcast import ControlBroadcast
 from .orphans import reap_orphans
 from .region_broadcast import RegionBroadcast
 from .restart_policy import MAX_FAILED_STARTS, RestartPolicy
@@ -46,7 +47,7 @@ class Supervisor:
     async def _run(self) -> int:
         self._loop = asyncio.get_running_loop()
         self._stopping, self._all_quiet = asyncio.Event(), asyncio.Event()
-        self._regions = RegionBroadcast(self._group)
+        self._regions, self._control = RegionBroadcast(self._group), ControlBroadcast(self._group)
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._handle_signal, number)
         numbers = range(1, self._settings.worker_processes + 1)
@@ -115,10 +116,13 @@ class Supervisor:
                 await asyncio.wait_for(self._stopping.wait(), delay_s)
 
     async def _start(self, number: int) -> Worker:
-        async with self._regions.lock:
+        async with self._regions.lock, self._control.lock:
             listens_at_once = not any(each.listens_at_once or each.served_s is not None for each in self._group)
             process, connection = await self._launch.start(
-                number, listens_at_once=listens_at_once, regions=list(self._regions.regions.values())
+                number,
+                listens_at_once=listens_at_once,
+                regions=list(self._regions.regions.values()),
+                control_requests=self._control.performed(),
             )
             worker = Worker(number, process, listens_at_once=listens_at_once)
             channel = Channel(connection, self._handlers(worker), lambda: None, f"worker {number}")
@@ -145,6 +149,7 @@ class Supervisor:
             "metrics": in_loop(lambda _: self._group.metrics()),
             "statistics": in_loop(self._group.statistics),
             "region": in_loop(self._regions.perform),
+            "control": in_loop(self._control_models),
             "lost regions": in_loop(self._regions.forget),
             "quiet": in_loop(lambda _: self._wait_quiet(worker)),
         }
@@ -152,6 +157,11 @@ class Supervisor:
     async def _set_state(self, worker: Worker, state: Mapping[str, Any]) -> None:
         worker.update(state)
         self._publish()
+
+    async def _control_models(self, request: dict[str, Any]) -> dict[str, Any]:
+        outcome = await self._control.perform(request)
+        self._group.forget_ended(request["name"])
+        return outcome
 
     # -- the state of the service ----------------------------------------------------------------------------------
 

@@ -47,6 +47,10 @@ class WorkerGroup:
         statistics = self._last["statistics"].pop(worker.number, {})
         self._ended_statistics = _merge_models([self._ended_statistics, statistics])
 
+    def forget_ended(self, model: str) -> None:
+        """Forget the statistics of `model` in workers that have ended: they begin again when a model is loaded."""
+        self._ended_statistics.pop(model, None)
+
     async def metrics(self) -> list[Family]:
         """The metrics of the service."""
         documents = await self._gather("metrics")

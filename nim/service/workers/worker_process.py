@@ -43,6 +43,7 @@ def _serve(options: dict[str, Any], connection: socket.socket, http: socket.sock
     gc.disable()  # as in a service with a single process
     from ..app import create_app
     from ..http import DirectInference, uvicorn_config
+    from ..model_reports import report_models
     from ..peers.channel import Channel
     from ..peers.worker_link import WorkerLink
     from ..reports import ModelReport
@@ -65,19 +66,23 @@ def _serve(options: dict[str, Any], connection: socket.socket, http: socket.sock
     )
     app = create_app(settings, Path(options["folder"]), options["host"], context)
     service = app.service
-    lost = service.region_changes.restore(options["regions"])
-    channel = Channel(connection, link.handlers, lambda: _stop(service), "supervisor")
-    link.attach(channel)
-    channel.start()
-    if lost:
-        link.notify("lost regions", lost)
+    config = uvicorn_config(app, service.admission, options["level"], direct=DirectInference(service))
+    server = WorkerServer(link, config, service.drain, settings.drain_s)
 
     def report(models: tuple[ModelReport, ...], is_listening: bool) -> bool:
         link.notify("state", {"listening": is_listening, "models": [asdict(model) for model in models]})
         return True
 
-    config = uvicorn_config(app, service.admission, options["level"], direct=DirectInference(service))
-    server = WorkerServer(link, config, service.drain, settings.drain_s)
+    def report_state() -> None:
+        report(report_models(service), server.started)
+
+    link.report_state = report_state
+    lost = service.restore(options["regions"], options["control_requests"])
+    channel = Channel(connection, link.handlers, lambda: _stop(service), "supervisor")
+    link.attach(channel)
+    channel.start()
+    if lost:
+        link.notify("lost regions", lost)
     return run_server(server, service, [http], report)
 
 
