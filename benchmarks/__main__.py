@@ -46,6 +46,7 @@ WITH_PERF_ANALYZER: dict[str, Callable[[int, float], list[Result]]] = {
     "service-triton-shm-grpc": service_on_perf.shared_memory_grpc,
     "service-triton-shm-http": service_on_perf.shared_memory_http,
     "service-fastapi": service_on_perf.fastapi,
+    "service-workers": service_on_perf.workers,
 }
 
 

@@ -9,7 +9,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,19 +33,25 @@ class Ports:
 
 @contextlib.contextmanager
 def service(
-    folder: Path, name: str, module: bytes, interface: Mapping[str, Any] | None = None, *options: str
+    folder: Path,
+    name: str,
+    module: bytes,
+    interface: Mapping[str, Any] | None = None,
+    prefix: Sequence[str] = (),
+    **changes: Any,
 ) -> Iterator[Ports]:
     """Run the service with one module, with its files in `folder`; yields its ports once it is ready.
 
-    `interface` overrides keys of the module's interface; `options` are of the command line.
+    `interface` overrides keys of the module's interface; `changes` are settings of ``service.json``, and
+    `prefix` precedes the command line.
     """
     ports, metrics = Ports(free_port(), free_port()), free_port()
     (folder / f"{name}.wasm").write_bytes(module)
     model = {"name": name, "file": f"{name}.wasm", "interface": dict(interface or {})}
     numbers = {"service_port": ports.http, "grpc_port": ports.grpc, "metrics_port": metrics}
     settings = folder / "service.json"
-    settings.write_text(json.dumps({"models": [model], **numbers}))
-    command = [sys.executable, "-m", "portalis.nim.service", str(settings), "--log-level", "warning", *options]
+    settings.write_text(json.dumps({"models": [model], **numbers, **changes}))
+    command = [*prefix, sys.executable, "-m", "portalis.nim.service", str(settings), "--log-level", "warning"]
     with running(command, f"http://127.0.0.1:{ports.http}/v1/health/ready"):
         yield ports
 

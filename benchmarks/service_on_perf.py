@@ -1,8 +1,10 @@
-"""Benchmarks of the service with perf_analyzer: against a real Triton, and against a hand-written FastAPI service."""
+"""Benchmarks of the service with perf_analyzer: against a real Triton, against a hand-written FastAPI service,
+and two worker processes against one."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +23,7 @@ from .side_by_side import Endpoint, Measurement, Pair, write_data
 GRPC, HTTP = Transport("grpc", shared_memory=False), Transport("http", shared_memory=False)
 JSON = Transport("http", shared_memory=False, tensor_format="json")
 GRPC_TARGET, HTTP_TARGET, SHARED_MEMORY_TARGET, FASTAPI_TARGET = 0.5, 0.8, 0.7, 2.0
+WORKERS, WORKERS_TARGET = 2, 1.5
 
 
 def grpc(rounds: int, seconds: float) -> list[Result]:
@@ -91,3 +94,41 @@ def fastapi(rounds: int, seconds: float) -> list[Result]:
                 load = Load(f"x:{KIB}", 1, concurrency, x.nbytes, data)
                 results.append(pair.compare(name, about, load, FASTAPI_TARGET, by))
     return results
+
+
+def workers(rounds: int, seconds: float) -> list[Result]:
+    """Two worker processes against one: 4 KiB over gRPC and as binary tensors over HTTP, 16 requests at a time."""
+    servers, clients, where = split_cpus(sorted(os.sched_getaffinity(0)))
+    by = Measurement([*pinned(clients), *perf.perf_analyzer()], rounds, seconds)
+    module, interface = repository.identity(), repository.ROWS.section()
+    results = []
+    with contextlib.ExitStack() as stack:
+        folders = [Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="portalis-bench-"))) for _ in range(2)]
+        both = []
+        for folder, number in zip(folders, (WORKERS, 1), strict=True):
+            service = processes.service(
+                folder, "identity", module, interface, prefix=pinned(servers), worker_processes=number
+            )
+            both.append(stack.enter_context(service))
+        for transport, way in ((GRPC, "gRPC"), (HTTP, "HTTP, binary")):
+            several, one = (Endpoint(ports.url(transport.protocol), "identity") for ports in both)
+            pair = Pair(several, one, transport)
+            pair.check_equal(np.random.default_rng(1).random((1, KIB), np.float32))
+            about = f"service, {WORKERS} workers / 1 worker, identity 4 KiB over {way}, {where}"
+            name = f"service-workers-{transport.protocol}"
+            results.append(pair.compare(name, about, perf.rows(KIB, 1, 16), WORKERS_TARGET, by))
+    return results
+
+
+def split_cpus(cpus: list[int]) -> tuple[list[int], list[int], str]:
+    """The CPUs of both servers, those of the client, and where that is, in words. The client gets CPUs of its own if
+    there are more than the workers need; otherwise nothing is pinned."""
+    servers, clients = cpus[:WORKERS], cpus[WORKERS:]
+    if not clients:
+        return [], [], f"client not pinned: it shares {len(cpus)} CPUs with the workers"
+    return servers, clients, f"client pinned to {len(clients)} CPUs of its own"
+
+
+def pinned(cpus: list[int]) -> list[str]:
+    """The argv prefix that runs a command on `cpus` only; none for all CPUs."""
+    return ["taskset", "--cpu-list", ",".join(map(str, cpus))] if cpus else []

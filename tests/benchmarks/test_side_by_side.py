@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -74,6 +76,27 @@ def test_the_service_and_triton_agree_and_are_measured_with_shared_memory() -> N
             pair.check_equal(x)
             found = pair.compare("n", "about", perf.rows(64, 1, 2), 0.5, by)
             assert found.ours > 0 and found.theirs > 0
+
+
+@pytest.mark.parametrize(
+    ("cpus", "servers", "clients", "where"),
+    [
+        ([0, 1], [], [], "client not pinned: it shares 2 CPUs with the workers"),
+        ([3], [], [], "client not pinned: it shares 1 CPUs with the workers"),
+        ([0, 2, 4, 6], [0, 2], [4, 6], "client pinned to 2 CPUs of its own"),
+    ],
+)
+def test_the_client_has_cpus_of_its_own_if_there_are_enough(
+    cpus: list[int], servers: list[int], clients: list[int], where: str
+) -> None:
+    assert service_on_perf.split_cpus(cpus) == (servers, clients, where)
+
+
+def test_a_command_is_pinned_to_cpus() -> None:
+    (cpu, *_) = os.sched_getaffinity(0)
+    program = [sys.executable, "-c", "import os; print(os.sched_getaffinity(0))"]
+    assert service_on_perf.pinned([]) == []
+    assert subprocess.check_output([*service_on_perf.pinned([cpu]), *program], text=True) == f"{{{cpu}}}\n"
 
 
 def test_unequal_outputs_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
