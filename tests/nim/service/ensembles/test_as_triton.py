@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import urllib.error
 import urllib.request
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 import tritonclient.utils.shared_memory as shm
 from tritonclient import grpc as triton_grpc
+from tritonclient.utils import InferenceServerException
 
 from portalis.nim.ensembles_of_spec import ensembles_of_spec
 from portalis.pipeline import Options, run_pipeline
@@ -219,6 +221,16 @@ def test_statistics_count_the_requests_of_an_ensemble_and_of_an_ensemble_in_it(b
             assert (batch["batch_size"], batch["compute_infer"]) == (3, {"count": 1, "ns": times["compute_infer"]})
 
 
+def _unregister(client: triton_grpc.InferenceServerClient, region: str) -> bool:
+    try:
+        client.unregister_system_shared_memory(region)
+    except InferenceServerException as error:
+        if "it is currently in use" not in str(error):
+            raise
+        return False
+    return True
+
+
 def test_inputs_and_outputs_of_an_ensemble_can_be_in_shared_memory(both: Both) -> None:
     x, w = np.array([[1, 2], [3, 4]], np.float32), np.ones((2, 2), np.float32)
     found = []
@@ -235,7 +247,8 @@ def test_inputs_and_outputs_of_an_ensemble_can_be_in_shared_memory(both: Both) -
                 output = triton_grpc.InferRequestedOutput("y")
                 output.set_shared_memory(name, x.nbytes, 2 * x.nbytes)
                 client.infer("chain", inputs, outputs=[output])
-                client.unregister_system_shared_memory(name)
+                # Triton releases the region after it has sent the response
+                waiting.until(functools.partial(_unregister, client, name), every_s=0.02)
             found.append(shm.get_contents_as_numpy(region, np.float32, [2, 2], offset=2 * x.nbytes).tolist())
         finally:
             shm.destroy_shared_memory_region(region)
