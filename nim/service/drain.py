@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
@@ -21,13 +22,15 @@ _LOG = logging.getLogger(__name__)
 
 
 class Drain:
-    """The state of one service's drain. Except for `stopping`, it belongs to the thread of the event loop."""
+    """The state of one service's drain. Except for `stopping` and `track_request`, it belongs to the thread of the
+    event loop."""
 
     def __init__(self) -> None:
         self.stopping = False
         """Set by the first signal: the service is not ready any more, and each response closes its connection."""
         self.in_flight = 0
         """The number of requests in flight."""
+        self._lock = threading.Lock()  # guards `in_flight`
         self._refuses = self._refusable = False
         self._last_refusal = 0.0
         self._servers: list[Callable[[float], Awaitable[object]]] = []
@@ -40,12 +43,14 @@ class Drain:
         if refusable and self._refuses:
             self._last_refusal = time.monotonic()
             raise unavailable("the service is stopping and accepts no more requests")
-        self._refusable |= refusable
-        self.in_flight += 1
+        with self._lock:
+            self._refusable |= refusable
+            self.in_flight += 1
         try:
             yield
         finally:
-            self.in_flight -= 1
+            with self._lock:
+                self.in_flight -= 1
 
     def register_server(self, stop: Callable[[float], Awaitable[object]]) -> None:
         """Register the function that stops another server. It is called with the maximum time in seconds, while the

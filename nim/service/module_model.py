@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
 import time
@@ -15,6 +16,7 @@ from .codec import ParsedRequest, parse_inputs
 from .codec.scalars import ScalarTensors
 from .image_formats import add_formats, check_formats
 from .label_files import load_labels
+from .loop_calls import OnWait
 from .request_errors import ModelClosed
 from .runtime_api import SERVICE_NAMES, GuestStatus, Interface, Limits, Program, SettingsError
 from .scheduling import Outputs, Scheduler, SchedulerMetrics
@@ -113,6 +115,21 @@ class ModuleModel(ServedModel):
             guest_timeout_s=request.guest_timeout_s,
         )
         return None if outputs is None else self._scalars.served_outputs(outputs)
+
+    def run_blocking(self, request: ParsedRequest, loop: asyncio.AbstractEventLoop, on_wait: OnWait) -> Outputs:
+        """The module's outputs; the module can run in the calling thread."""
+        scheduler, scalars = self.scheduler, self._scalars
+        try:
+            outputs = scheduler.run_blocking(
+                scalars.module_inputs(request.inputs),
+                timeout_s=request.timeout_s,
+                guest_timeout_s=request.guest_timeout_s,
+                on_success=request.on_compute,
+                on_wait=on_wait,
+            )
+        except ModelClosed as error:
+            return self._successor(error).run_blocking(request, loop, on_wait)
+        return scalars.served_outputs(outputs)
 
     def statistics_document(self) -> dict[str, Any]:
         """The statistics of the module's scheduler."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from .codec import ParsedRequest
+from .loop_calls import OnWait, wait_for
 from .module_model import ModuleModel
 from .request_errors import ModelClosed
 from .runtime_api import Interface, Program
@@ -56,6 +58,10 @@ class SequenceModel(ModuleModel):
         except ModelClosed as error:
             return await self._successor(error).run(request)
         return self._scalars.served_outputs(outputs)
+
+    def run_blocking(self, request: ParsedRequest, loop: asyncio.AbstractEventLoop, on_wait: OnWait) -> Outputs:
+        """The module's outputs for a request of a sequence, which runs in a thread of its slot."""
+        return wait_for(self.run(request), loop, on_wait)
 
     def statistics_document(self) -> dict[str, Any]:
         """The statistics of all sequences."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import asyncio
 import logging
 import os
 import threading
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from .codec import ParsedRequest
+from .loop_calls import OnWait, wait_for
 from .request_errors import ModelClosed, RequestError, internal_error, unavailable
 from .runtime_api import Interface, WasmError
 from .scheduling import Outputs
@@ -119,6 +121,11 @@ class ServedModel(abc.ABC):
         """The outputs for `request`, if they can be computed in this thread in a fraction of a millisecond; None
         otherwise. Raises RequestError."""
         return None
+
+    def run_blocking(self, request: ParsedRequest, loop: asyncio.AbstractEventLoop, on_wait: OnWait) -> Outputs:
+        """The outputs for the calling thread, which waits; `loop` is the event loop of the service. Raises
+        RequestError, with status 499 if `on_wait` cancels the request."""
+        return wait_for(self.run(request), loop, on_wait)
 
     @abc.abstractmethod
     def statistics_document(self) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from .admission import Admission, probe_paths
 from .codec import ParsedRequest
 from .codec.dispatch import Codec
 from .drain import Drain
+from .loop_calls import OnWait, wait_for
 from .memory_budget import MemoryBudget
 from .metrics import Metrics, write_metrics
 from .model_control import ModelControl
@@ -36,8 +37,10 @@ class Service:
     """The models in `folder`, and the shared state of HTTP and gRPC. `host` is the address on which ports listen."""
 
     metrics_limiter: anyio.CapacityLimiter
-    """The limiter of the thread that writes metrics. It exists inside `running` only, as does `codec`."""
+    """The limiter of the thread that writes metrics. It exists inside `running` only, as do `codec` and `loop`."""
     codec: Codec
+    loop: asyncio.AbstractEventLoop
+    """The event loop of the service."""
 
     def __init__(self, settings: ServiceSettings, folder: Path, host: str, worker: WorkerContext | None = None) -> None:
         self.settings, self.host = settings, host
@@ -52,8 +55,9 @@ class Service:
         self.regions = RegionRegistry(allowed_regions(settings.max_shared_memory_regions))
         self.region_changes = RegionChanges(self.regions, self._link)
         self._region_runner = RegionRunner(self.regions, self.budget, settings.max_request_bytes)
-        self._workers = settings.workers or (os.cpu_count() or 1) + 4
-        options = SchedulerOptions(settings.max_queued_requests, self._workers, self.metrics)
+        self.workers = settings.workers or (os.cpu_count() or 1) + 4
+        """Maximum number of threads that run one model."""
+        options = SchedulerOptions(settings.max_queued_requests, self.workers, self.metrics)
         self.models = ServedModels(settings, folder, options, self.budget)
         explicit = settings.model_control == "explicit"
         self._shared_control = SharedControl(self.models, self._link, explicit=explicit) if self._link else None
@@ -99,13 +103,21 @@ class Service:
             return self._region_runner.run(model, request, self.codec.in_thread)
         return model.run(request)
 
+    def run_blocking(self, model: ServedModel, request: ParsedRequest, on_wait: OnWait) -> Outputs:
+        """The same for the calling thread, which waits. If `on_wait` cancels the request, it raises RequestError with
+        status 499."""
+        if request.uses_regions:
+            return wait_for(self._region_runner.run(model, request, self.codec.in_thread), self.loop, on_wait)
+        return model.run_blocking(request, self.loop, on_wait)
+
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Load the models in the background. At the end, the decoder processes are ended, then the models, and regions
         of shared memory are closed."""
+        self.loop = asyncio.get_running_loop()
         # these belong to the event loop
         self.metrics_limiter = anyio.CapacityLimiter(1)
-        self.codec = Codec(self._workers, self.settings.max_request_bytes, self.settings.max_response_bytes)
+        self.codec = Codec(self.workers, self.settings.max_request_bytes, self.settings.max_response_bytes)
         self._worker.start_loading(self.models.start)
         try:
             yield

@@ -140,7 +140,7 @@ class Codec:
     ) -> EncodedResponse:
         """The response to `request`, whose size is added to `share`. Raises RequestError."""
         arrays = request.response_arrays(outputs)
-        if _is_small(arrays.values()):
+        if is_small(arrays.values()):
             return encode_response(model_name, model_version, request, outputs)
         size = await self._checked_size(arrays)
         if not share.reserve(request.body_bytes + size):
@@ -159,7 +159,7 @@ class Codec:
         """The ModelInferResponse to `request`; with `serialized`, a large response can be its bytes. Raises
         RequestError."""
         arrays = request.response_arrays(outputs)
-        if _is_small(arrays.values()):
+        if is_small(arrays.values()):
             return encode_message(model_name, model_version, request, outputs)
         await self._checked_size(arrays)
         encode = encode_bytes if serialized else encode_message
@@ -183,7 +183,8 @@ class Codec:
         return size
 
 
-def _is_small(arrays: Iterable[np.ndarray]) -> bool:
+def is_small(arrays: Iterable[np.ndarray]) -> bool:
+    """Whether a response with `arrays` is encoded where its model ran, and not in a thread for large ones."""
     # `nbytes` first: it does not look at the elements of BYTES tensors
     return sum(array.nbytes for array in arrays) <= SMALL_BYTES and payload_bytes(arrays) <= SMALL_BYTES
 

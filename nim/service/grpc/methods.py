@@ -5,20 +5,37 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
+from concurrent.futures import Future
+from types import TracebackType
 from typing import Any
 
 from google.protobuf.wrappers_pb2 import Int32Value, StringValue
 
 from ..codec.compressed_messages import CompressedMessage, decompressing_reader
 from ..codec.core_faults import describe_rejected
-from ..codec.protobuf_messages import LargeRequest, checked_message, message_reader, pb
+from ..codec.dispatch import is_small
+from ..codec.parsed_request import ParsedRequest
+from ..codec.protobuf_messages import LargeRequest, checked_message, infer_reader, message_reader, pb
+from ..codec.protobuf_tensors import encode_bytes, parse_infer_request
+from ..loop_calls import wait_for
 from ..metadata import extensions, model_metadata
+from ..metrics import Metrics
 from ..model_versions import version_number
-from ..request_errors import RequestError, internal_error, memory_exhausted, not_found, not_supported, request_cancelled
+from ..request_errors import (
+    RequestError,
+    internal_error,
+    memory_exhausted,
+    not_found,
+    not_supported,
+    request_cancelled,
+    unavailable,
+)
+from ..scheduling import Outputs
 from ..served_model import ServedModel
 from ..service import Service
 from ..triton_config import model_config
+from .inference_stream import MAX_OPEN_STREAMS, InferenceStream
 
 INFERENCE = "inference.GRPCInferenceService"
 HEALTH = "grpc.health.v1.Health"
@@ -26,12 +43,11 @@ SERVING, NOT_SERVING = 1, 2
 # the messages of the health service have one field each. In protobuf's encoding, HealthCheckRequest
 # {string service = 1} equals StringValue, and HealthCheckResponse {enum status = 1} equals Int32Value: the distribution
 # with the real messages is not needed
-HEALTH_SERIALIZERS = {
-    "request_deserializer": decompressing_reader(message_reader(StringValue)),
-    "response_serializer": Int32Value.SerializeToString,
-}
-MAX_IN_STREAM = 64
-"""Maximum number of requests of one stream in flight."""
+HEALTH_FORMS = (decompressing_reader(message_reader(StringValue)), Int32Value.SerializeToString)
+"""The functions that read a request of the health service, and write its response."""
+READ_INFER = decompressing_reader(infer_reader())
+"""Reads a request of ModelInfer or ModelStreamInfer."""
+_MAX_LEFT_S = 1e9  # gRPC has a time for calls without a deadline too
 
 
 class InferenceMethods:
@@ -40,13 +56,13 @@ class InferenceMethods:
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._readers: set[asyncio.Task[None]] = set()
+        self._streams: set[InferenceStream] = set()
 
     def end_streams(self) -> None:
         """Read no more requests from streams, which clients can keep open. A stream ends after the responses to the
         requests that were read."""
-        for reader in self._readers:
-            reader.cancel()
+        for stream in list(self._streams):
+            stream.end()
 
     async def server_live(self, request: Any, _: Any) -> Any:
         """Liveness: succeeds while the process responds."""
@@ -96,37 +112,49 @@ class InferenceMethods:
                 index.models.add(name=each.name, version=each.version, state=each.state, reason=each.reason)
         return index
 
-    async def model_infer(self, request: Any, context: Any) -> Any:
-        """Run a model on the tensors of the request."""
-        return await self._counted(request, context.time_remaining(), serialized=True)
-
-    async def model_stream_infer(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
-        """Run a model on each request of a stream, several concurrently, and yield the responses in the order of the
-        requests. An error is the response to its request, and the stream continues."""
-        responses: asyncio.Queue[asyncio.Task[Any] | None] = asyncio.Queue(MAX_IN_STREAM)
-        running: set[asyncio.Task[Any]] = set()
-
-        async def read() -> None:
+    def model_infer(self, request: Any, context: Any) -> bytes:
+        """Run a model on the tensors of the request, a message of `READ_INFER`. Returns the serialized response; the
+        calling thread waits for it."""
+        left_s = time_left_s(context)
+        if type(request) is LargeRequest:
+            response = self._counted(request, left_s, serialized=True)
+            return _serialized(wait_for(response, self._service.loop, context.add_callback))
+        model = self._find(request.model_name, request.model_version)
+        with CountedRequest(self._service.metrics, model.name):
+            parsed = parse_infer_request(model.interface, request, left_s)
             try:
-                async for request in requests:
-                    task = asyncio.create_task(self._stream_response(request, context.time_remaining()))
-                    running.add(task)
-                    task.add_done_callback(running.discard)
-                    await responses.put(task)
-            finally:
-                await responses.put(None)
+                outputs = self._service.run_blocking(model, parsed, context.add_callback)
+            except RequestError as error:
+                raise describe_rejected(error, model.interface, parsed) from None
+            if not context.is_active():
+                raise request_cancelled()
+            if not parsed.has_classes and is_small(parsed.response_arrays(outputs).values()):
+                return encode_bytes(model.name, model.version, parsed, outputs)
+            response = self._encode(model, parsed, outputs, serialized=True)
+            return _serialized(wait_for(response, self._service.loop, context.add_callback))
 
-        reader = asyncio.create_task(read())
-        self._readers.add(reader)
-        reader.add_done_callback(self._readers.discard)
+    def model_stream_infer(self, requests: Iterator[bytes], context: Any) -> Iterator[bytes]:
+        """Run a model on each request of a stream, several concurrently, and yield the serialized responses in the
+        order of the requests. An error is the response to its request, and the stream continues."""
+
+        def submit(data: bytes) -> Future[bytes]:
+            answer = self._stream_response(READ_INFER(data), time_left_s(context))
+            return asyncio.run_coroutine_threadsafe(answer, self._service.loop)
+
+        if len(self._streams) >= MAX_OPEN_STREAMS:
+            raise unavailable(f"the service has {MAX_OPEN_STREAMS} open streams, its limit; retry later")
+        stream = InferenceStream(requests, submit)
+        self._streams.add(stream)
         try:
-            while (task := await responses.get()) is not None:
-                yield await task
+            if context.add_callback(stream.cancel):
+                yield from stream.responses()
         finally:
-            for unfinished in (reader, *running):
-                unfinished.cancel()
+            self._streams.discard(stream)
 
-    async def _stream_response(self, request: Any, timeout_s: float | None) -> Any:
+    async def _stream_response(self, request: Any, timeout_s: float | None) -> bytes:
+        return _serialized(await self._stream_message(request, timeout_s))
+
+    async def _stream_message(self, request: Any, timeout_s: float | None) -> Any:
         try:
             if type(request) is CompressedMessage:
                 request = await decompressed(self._service, request)
@@ -145,41 +173,58 @@ class InferenceMethods:
         """The response to `request`, a ModelInferRequest or LargeRequest; `serialized` allows the bytes of a response.
         The request is counted in the metrics."""
         model = self._find(request.model_name, request.model_version)
-        metrics = self._service.metrics
-        began, error = time.perf_counter(), None
-        try:
-            with metrics.active.track_inprogress():
-                if type(request) is not LargeRequest:
-                    return await self._infer(model, request, timeout_s, serialized)
-                with self._service.budget.share() as share:
-                    if not share.reserve(request.size):
-                        raise memory_exhausted()
-                    return await self._infer(model, request, timeout_s, serialized)
-        except RequestError as raised:
-            raised.insert_model_name(model.name)
-            error = raised
-            raise
-        except asyncio.CancelledError:
-            error = request_cancelled()
-            raise
-        finally:
-            metrics.count_request(model.name, time.perf_counter() - began, error, "grpc")
+        with CountedRequest(self._service.metrics, model.name):
+            if type(request) is not LargeRequest:
+                return await self._infer(model, request, timeout_s, serialized)
+            with self._service.budget.share() as share:
+                if not share.reserve(request.size):
+                    raise memory_exhausted()
+                return await self._infer(model, request, timeout_s, serialized)
 
     def _find(self, name: str, version: str) -> ServedModel:
         return self._service.models.find_version(name, version or None)
 
     async def _infer(self, model: ServedModel, message: Any, timeout_s: float | None, serialized: bool) -> Any:
-        codec = self._service.codec
-        request = await codec.decode_grpc(model.interface, message, timeout_s)
+        request = await self._service.codec.decode_grpc(model.interface, message, timeout_s)
         try:
             outputs = await self._service.run(model, request)
         except RequestError as error:
             raise describe_rejected(error, model.interface, request) from None
+        return await self._encode(model, request, outputs, serialized=serialized)
+
+    async def _encode(self, model: ServedModel, request: ParsedRequest, outputs: Outputs, *, serialized: bool) -> Any:
+        codec = self._service.codec
         if request.has_classes:
             request, outputs = await codec.classify(
                 request, outputs, batches=model.interface.max_batch_size > 0, labels=model.labels
             )
         return await codec.encode_grpc(model.name, model.version, request, outputs, serialized=serialized)
+
+
+class CountedRequest:
+    """The context of an inference request to the model `name`, which is counted in `metrics`, with its error if it
+    fails."""
+
+    __slots__ = ("_began", "_metrics", "_name")
+
+    def __init__(self, metrics: Metrics, name: str) -> None:
+        self._metrics, self._name = metrics, name
+
+    def __enter__(self) -> None:
+        self._began = time.perf_counter()
+        self._metrics.active.inc()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        metrics, failure = self._metrics, None
+        metrics.active.dec()
+        if isinstance(error, RequestError):
+            error.insert_model_name(self._name)
+            failure = error
+        elif isinstance(error, asyncio.CancelledError):
+            failure = request_cancelled()
+        metrics.count_request(self._name, time.perf_counter() - self._began, failure, "grpc")
 
 
 class HealthMethods:
@@ -201,6 +246,16 @@ async def decompressed(service: Service, message: CompressedMessage) -> Any:
     RequestError."""
     with service.budget.share() as share:
         return await service.codec.decompress_grpc(message, share)
+
+
+def _serialized(response: Any) -> bytes:
+    return response if type(response) is bytes else response.SerializeToString()
+
+
+def time_left_s(context: Any) -> float | None:
+    """Seconds until the deadline of a call; None if it has no deadline."""
+    left_s: float = context.time_remaining()
+    return left_s if left_s < _MAX_LEFT_S else None
 
 
 def _from_json(document: dict[str, Any], message: Any) -> Any:

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
-from ..request_errors import RequestError
+from ..request_errors import RequestError, input_error
 
 Inputs = Mapping[str, np.ndarray]
 Outputs = dict[str, np.ndarray]
@@ -108,7 +108,7 @@ class BlockedRequest(PendingRequest):
     """A request of a thread, which waits for a message in `mailbox`: None asks the thread to run the next batch, and
     anything else is the outcome."""
 
-    __slots__ = ("is_cancelled", "leads", "mailbox")
+    __slots__ = ("answered", "is_cancelled", "leads", "mailbox")
 
     def __init__(
         self,
@@ -120,9 +120,15 @@ class BlockedRequest(PendingRequest):
         super().__init__(inputs, timeout_s, guest_timeout_s, take_outputs)
         self.mailbox: SimpleQueue[Outcome | None] = SimpleQueue()
         self.leads = False  # whether its thread was asked to run the next batch
-        self.is_cancelled = False
+        self.answered = self.is_cancelled = False  # `answered` saves a late cancellation its work
 
     @property
     def cancelled(self) -> bool:
         """Whether the call was cancelled by another thread."""
         return self.is_cancelled
+
+
+def check_timeout(timeout_s: float | None) -> None:
+    """Raise RequestError with status 400 for a number of seconds that is not positive."""
+    if timeout_s is not None and not timeout_s > 0:
+        raise input_error(f"timeout: expected a positive number of seconds, got {timeout_s!r}")

@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable
 from queue import SimpleQueue
 
-from ..request_errors import ModelClosed, RequestError, input_error, internal_error, queue_full, request_cancelled
+from ..request_errors import ModelClosed, RequestError, internal_error, queue_full, request_cancelled
 from ..runtime_api import Program
 from .batch_runner import BatchRunner
 from .pending import (
@@ -30,6 +30,7 @@ from .pending import (
     PendingRequest,
     SchedulerMetrics,
     TakeOutputs,
+    check_timeout,
 )
 
 SHORT_CALL_S = 0.002
@@ -91,7 +92,7 @@ class Scheduler:
         passed on. Raises RequestError: 400 if the inputs do not match the interface, 429 if the queue is full, 503
         after `close`, 504 after a timeout, 500 if the guest fails.
         """
-        _check_timeout(timeout_s)
+        check_timeout(timeout_s)
         request = AwaitedRequest(inputs, timeout_s, asyncio.get_running_loop(), guest_timeout_s, take_outputs)
         self._submit(request)
         try:
@@ -119,7 +120,7 @@ class Scheduler:
         time and in any thread; `on_wait` returns False if the request is to be cancelled at once. A cancelled request
         raises RequestError with status 499.
         """
-        _check_timeout(timeout_s)
+        check_timeout(timeout_s)
         request = BlockedRequest(inputs, timeout_s, guest_timeout_s, take_outputs)
         if self._submit(request):
             self._lead(request)
@@ -144,7 +145,7 @@ class Scheduler:
         """
         if self._running() or self._runner.last_duration_s > DIRECT_CALL_S or self._keeps_state:
             return None
-        _check_timeout(timeout_s)
+        check_timeout(timeout_s)
         request = BlockedRequest(inputs, timeout_s, guest_timeout_s, take_outputs)
         with self._lock:
             if self._running() or self._closed:
@@ -213,6 +214,8 @@ class Scheduler:
         self._metrics.set_queue_length(self._name, waiting)
 
     def _cancel(self, request: BlockedRequest) -> None:
+        if request.answered:
+            return
         request.is_cancelled = True
         self._drop(request)  # first: the thread is not asked any more to run a batch
         request.mailbox.put(request_cancelled())
@@ -221,6 +224,7 @@ class Scheduler:
         """The outputs of `request`, for which its thread waits; meanwhile it runs the batches that it is asked to."""
         while (outcome := request.mailbox.get()) is None:
             self._lead(request)
+        request.answered = True
         if isinstance(outcome, RequestError):
             raise outcome
         if on_success is not None:
@@ -293,8 +297,3 @@ class Scheduler:
                 runner.deliver(batch, runner.run(batch, borrow=alone and runner.last_duration_s <= SHORT_CALL_S))
         except Exception as error:  # noqa: BLE001  # otherwise the clients would wait forever
             runner.deliver(batch, [internal_error(error, f"model '{self._name}'") for _ in batch])
-
-
-def _check_timeout(timeout_s: float | None) -> None:
-    if timeout_s is not None and not timeout_s > 0:
-        raise input_error(f"timeout: expected a positive number of seconds, got {timeout_s!r}")

@@ -9,10 +9,10 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from ..request_errors import ModelClosed, RequestError, input_error, queue_full, unavailable
+from ..request_errors import ModelClosed, RequestError, queue_full, unavailable
 from ..runtime_api import Program
 from ..sequence_step import SequenceStep
-from .pending import Inputs, NullMetrics, Outputs, SchedulerMetrics
+from .pending import Inputs, NullMetrics, Outputs, SchedulerMetrics, check_timeout
 from .sequence_controls import SequenceControls, no_sequence, no_start, several_rows
 from .sequence_slot import SequenceRequest, SequenceSlot, fail_requests
 from .sequence_table import SequenceTable
@@ -70,8 +70,7 @@ class SequenceScheduler:
         Raises RequestError as `Scheduler.run`; 400 also for a request without a sequence, or of one that has not been
         started, and 503 also if the sequence gets no slot within `timeout_s`. The sequence continues after an error.
         """
-        if timeout_s is not None and not timeout_s > 0:
-            raise input_error(f"timeout: expected a positive number of seconds, got {timeout_s!r}")
+        check_timeout(timeout_s)
         request = SequenceRequest(inputs, step, timeout_s, asyncio.get_running_loop(), guest_timeout_s)
         if self._batches and request.rows > 1:
             raise several_rows(self._name)
