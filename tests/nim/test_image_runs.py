@@ -27,11 +27,12 @@ def run(docker: ContainerEngine, *words: str) -> str:
     return done.stdout.strip()
 
 
-@pytest.fixture
-def service(docker: ContainerEngine, docker_image: Image) -> Iterator[tuple[str, int]]:
+@pytest.fixture(params=["1", "2"], ids=["one process", "two workers"])
+def service(docker: ContainerEngine, docker_image: Image, request: pytest.FixtureRequest) -> Iterator[tuple[str, int]]:
     """The container's id, and the port where its service is ready."""
     names = ("SERVICE_PORT", "GRPC_PORT", "METRICS_PORT")
     ports = {name: free_port() for name in names}
+    ports["NIM_WORKER_PROCESSES"] = request.param
     settings = [word for name, port in ports.items() for word in ("--env", f"{name}={port}")]
     confined = ["--user", "4242", "--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges"]
     # the test's engine has no bridge

@@ -106,6 +106,17 @@ def test_the_printed_request_works_and_a_signal_ends_the_service_with_zero(add_w
 
 
 @pytest.mark.service
+def test_workers_are_one_service_whose_models_are_printed_once_and_which_ctrl_c_ends(add_wasm: Path) -> None:
+    with running(add_wasm, *free(), "--workers", "2", cwd=add_wasm.parent) as service:
+        service.line_with("ready; Ctrl-C stops")
+        assert service.curl("model")["outputs"][0]["data"] == [0.0]
+        assert service.end(signal.SIGINT) == 0
+    own = [line for line in service.lines if line.startswith("portalis: ")]
+    assert [line.split()[1] for line in own] == ["HTTP", "curl", "ready;"]
+    assert "Traceback" not in "\n".join(service.lines)
+
+
+@pytest.mark.service
 def test_the_printed_request_works_for_every_example(tmp_path: Path) -> None:
     with running(*(example.module for example in EXAMPLES.values()), *free(), cwd=tmp_path) as service:
         service.line_with("ready; Ctrl-C stops")
