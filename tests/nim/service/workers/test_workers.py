@@ -192,3 +192,16 @@ def test_requests_continue_while_a_killed_worker_is_restarted(service: Service) 
     for _ in range(10):
         service.client.send(INFER, body(1.0))
     service._until(lambda: serving_workers(service, 10) == {1, 2})
+
+
+def test_a_worker_that_does_not_respond_delays_metrics_only(service: Service) -> None:
+    before = service.client.metric("wasm_service_requests_total")
+    pid = pids(service)[1]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        for _ in range(10):  # it does not accept connections
+            assert service.client.send(INFER, body(1.0))[0] == 200
+        assert service.client.metric("wasm_service_requests_total") == before + 10
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert service.client.metric("wasm_service_requests_total") == before + 10
