@@ -63,6 +63,16 @@ def test_invalid_and_equal_ports_are_rejected_with_the_names_of_the_variables(
     assert str(caught.value) == message
 
 
+@pytest.mark.parametrize("text", ["0", "65", "-1", "two", "9" * 5000])
+def test_the_number_of_processes_in_the_environment_is_checked(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "service.json"
+    file.write_text('{"models": [{"name": "a", "file": "a.wasm"}], "worker_processes": 3}')
+    assert read_settings(file, {}).worker_processes == 3
+    assert read_settings(file, {"NIM_WORKER_PROCESSES": " 64 "}).worker_processes == 64
+    with pytest.raises(InvalidSettings, match="NIM_WORKER_PROCESSES must be a number from 1 to 64, not"):
+        read_settings(file, {"NIM_WORKER_PROCESSES": text})
+
+
 def test_the_first_variable_that_is_set_is_used() -> None:
     defaults = {"service_port": 1, "grpc_port": 2, "metrics_port": 3}
     assert all_ports(defaults, {}) == defaults
