@@ -75,9 +75,10 @@ class GrpcServer:
                 pool.shutdown(wait=False)
 
     def _max_threads(self) -> int:
-        """A thread for each request that may run or wait, and more: a full queue refuses requests in a thread too."""
+        """A thread for each request that may run or wait, and more: a full queue refuses requests in a thread too, and
+        a client can hold a thread with each call of a connection, by not sending the request."""
         of_model = self._service.settings.max_queued_requests + self._service.workers
-        return min(of_model * len(self._service.models), _MAX_THREADS) + _SPARE_THREADS
+        return min(of_model * len(self._service.models), _MAX_THREADS) + MAX_STREAMS + _SPARE_THREADS
 
 
 def _options(settings: ServiceSettings) -> list[tuple[str, int]]:

@@ -88,6 +88,20 @@ def test_probes_and_streams_answer_while_all_threads_wait(client: Client, channe
     assert np.float32(6).tobytes() in call(double(3), timeout=PATIENCE_S)
 
 
+def test_calls_whose_requests_do_not_arrive_do_not_block_others(client: Client, channel: grpc.Channel) -> None:
+    done = threading.Event()
+
+    def requests() -> Iterator[bytes]:
+        done.wait(PATIENCE_S)
+        yield double(1)
+
+    with grpc.insecure_channel(f"127.0.0.1:{client.grpc_port}", [("grpc.use_local_subchannel_pool", 1)]) as other:
+        calls = [other.stream_unary(INFER).future(requests(), timeout=PATIENCE_S) for _ in range(100)]
+        assert np.float32(6).tobytes() in channel.unary_unary(INFER)(double(3), timeout=PATIENCE_S)
+        done.set()
+        assert {each.code() for each in calls} <= {grpc.StatusCode.OK, grpc.StatusCode.RESOURCE_EXHAUSTED}
+
+
 def test_streams_beyond_the_limit_are_refused(
     client: Client, channel: grpc.Channel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
