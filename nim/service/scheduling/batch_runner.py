@@ -53,8 +53,10 @@ class BatchRunner:
         """The outcome of `request`; None if the guest was interrupted after `limit_s`, although the request allows
         more."""
         began = time.perf_counter()
+        if began > request.deadline:
+            return self.expire([request])[0]
         allowed_s = min(request.deadline - began, request.guest_timeout_s or math.inf)
-        result = self._program.run_batch([request.inputs], timeouts_s=[max(min(allowed_s, limit_s), 1e-6)])[0]
+        result = self._program.run_batch([request.inputs], timeouts_s=[min(allowed_s, limit_s)])[0]
         duration_s = time.perf_counter() - began
         self.last_duration_s = request.run_s = duration_s
         if isinstance(result, GuestTimeout) and limit_s < min(allowed_s, self._program.limits.timeout_s):

@@ -10,6 +10,7 @@ import pytest
 from tritonclient.utils import InferenceServerException
 
 from .any_client import KINDS, AnyClient
+from .management_runs import CONTROLLED
 from .target import Target, check_results, operands
 
 MODEL = "simple"
@@ -51,7 +52,7 @@ def test_metadata_configuration_and_index(client: AnyClient) -> None:
     assert config["name"] == MODEL and int(config["max_batch_size"]) > 0
     assert [each["data_type"] for each in config["output"]] == ["TYPE_INT32"] * 2
     index = client.document("get_model_repository_index")
-    states = {each["name"]: each["state"] for each in (index if client.is_http else index["models"])}
+    states = {each["name"]: each.get("state") for each in (index if client.is_http else index["models"])}
     assert states[MODEL] == "READY"
 
 
@@ -192,7 +193,11 @@ def test_settings_of_the_log_and_of_traces_can_be_read(client: AnyClient) -> Non
 
 
 @pytest.mark.service
-def test_models_are_not_loaded_and_unloaded_by_default(client: AnyClient) -> None:
-    for name in ("load_model", "unload_model"):
-        assert "load" in error(client, name, MODEL).message()
+def test_models_are_loaded_and_unloaded(client: AnyClient) -> None:
+    assert "failed to load 'unknown'" in error(client, "load_model", "unknown").message()
+    client.call("load_model", CONTROLLED)
+    assert client.call("is_model_ready", CONTROLLED)
+    check_results(*operands(), client.infer(CONTROLLED, arrays()))
+    client.call("unload_model", CONTROLLED)
+    assert not client.call("is_model_ready", CONTROLLED)
     assert client.call("is_model_ready", MODEL)
