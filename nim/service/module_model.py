@@ -113,6 +113,7 @@ class ModuleModel(ServedModel):
             self._scalars.module_inputs(request.inputs),
             timeout_s=request.timeout_s,
             guest_timeout_s=request.guest_timeout_s,
+            take_outputs=request.take_outputs,
         )
         return None if outputs is None else self._scalars.served_outputs(outputs)
 
@@ -125,6 +126,7 @@ class ModuleModel(ServedModel):
                 timeout_s=request.timeout_s,
                 guest_timeout_s=request.guest_timeout_s,
                 on_success=request.on_compute,
+                take_outputs=request.take_outputs,
                 on_wait=on_wait,
             )
         except ModelClosed as error:

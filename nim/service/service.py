@@ -17,7 +17,7 @@ from .admission import Admission, probe_paths
 from .codec import ParsedRequest
 from .codec.dispatch import Codec
 from .drain import Drain
-from .loop_calls import OnWait, wait_for
+from .loop_calls import OnWait
 from .memory_budget import MemoryBudget
 from .metrics import Metrics, write_metrics
 from .model_control import ModelControl
@@ -107,8 +107,14 @@ class Service:
         """The same for the calling thread, which waits. If `on_wait` cancels the request, it raises RequestError with
         status 499."""
         if request.uses_regions:
-            return wait_for(self._region_runner.run(model, request, self.codec.in_thread), self.loop, on_wait)
+            return self._region_runner.run_blocking(model, request, self.loop, on_wait)
         return model.run_blocking(request, self.loop, on_wait)
+
+    def try_run(self, model: ServedModel, request: ParsedRequest) -> Outputs | None:
+        """The outputs, if they can be computed in this thread in a fraction of a millisecond; None otherwise."""
+        if request.uses_regions:
+            return self._region_runner.try_run(model, request)
+        return model.try_run(request)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

@@ -11,6 +11,7 @@ from ..runtime_api import Interface
 from ..sequence_step import NO_SEQUENCE
 from .binary_data import Body
 from .parsed_request import ParsedRequest
+from .repeated_requests import RepeatedRequests
 from .request import parse_request
 
 MAX_HEADS = 64
@@ -41,6 +42,7 @@ class RepeatedHeads:
     def __init__(self, interface: Interface) -> None:
         self._interface = interface
         self._heads: dict[bytes, _Head] = {}
+        self._whole = RepeatedRequests()
 
     def parse(self, body: Body, header_length: bytes | None, *, v2: bool) -> ParsedRequest:
         """The request in `body`, as `parse_request` returns and rejects it."""
@@ -61,7 +63,9 @@ class RepeatedHeads:
 
     def _parse(self, body: Body, header_length: bytes | None, *, v2: bool) -> ParsedRequest:
         text = None if header_length is None else header_length.decode("latin-1")
-        return parse_request(self._interface, body, text, v2=v2)
+        if v2:
+            return self._whole.parse_http(self._interface, body, text)
+        return parse_request(self._interface, body)
 
     def _keep(self, text: bytes, body: Body, request: ParsedRequest) -> None:
         """Keep the head of `request`, if the next body with the JSON `text` can be read without any check but that of

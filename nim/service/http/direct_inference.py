@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import time
 import weakref
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
+
+import numpy as np
 
 from ..access_log import log_request
 from ..codec import SMALL_BYTES, EncodedResponse, ParsedRequest, encode_response, payload_bytes
@@ -101,20 +103,19 @@ class DirectInference:
         if heads is None:
             heads = self._heads[model] = RepeatedHeads(model.interface)
         try:
-            request = heads.parse(body, length, v2=v2)
+            return heads.parse(body, length, v2=v2)
         except RequestError:
             return None  # the ordinary path reports it
-        return None if request.uses_regions else request
 
     def _run(
         self, model: ServedModel, request: ParsedRequest, identity: str, scope: Any, *, v2: bool
     ) -> Outputs | None:
         """The outputs, if they can be computed and sent at once."""
         try:
-            outputs = model.try_run(request)
+            outputs = self._service.try_run(model, request)
             if outputs is None:
                 return None
-            if not request.has_classes and _is_small(outputs):
+            if not request.has_classes and _is_small(request.response_arrays(outputs).values()):
                 return outputs
             scope[COMPUTED] = request, outputs
         except RequestError as error:
@@ -134,8 +135,7 @@ def _compresses(accepted: bytes, *, v2: bool) -> bool:
     return accepted.strip() in (b"gzip", b"deflate")
 
 
-def _is_small(outputs: Outputs) -> bool:
-    arrays = outputs.values()
+def _is_small(arrays: Collection[np.ndarray]) -> bool:
     return sum(array.nbytes for array in arrays) <= SMALL_BYTES and payload_bytes(arrays) <= SMALL_BYTES
 
 

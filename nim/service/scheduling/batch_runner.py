@@ -51,17 +51,20 @@ class BatchRunner:
 
     def try_run(self, request: PendingRequest, limit_s: float) -> Outcome | None:
         """The outcome of `request`; None if the guest was interrupted after `limit_s`, although the request allows
-        more."""
+        more. As with `borrow`, no other thread may call the program."""
         began = time.perf_counter()
         if began > request.deadline:
             return self.expire([request])[0]
         allowed_s = min(request.deadline - began, request.guest_timeout_s or math.inf)
-        result = self._program.run_batch([request.inputs], timeouts_s=[min(allowed_s, limit_s)])[0]
-        duration_s = time.perf_counter() - began
-        self.last_duration_s = request.run_s = duration_s
+        timeout_s = max(min(allowed_s, limit_s), 1e-6)
+        borrow = request.take_outputs is not None  # which copies outputs to where they belong
+        result = self._program.run_batch([request.inputs], timeouts_s=[timeout_s], borrow=borrow)[0]
         if isinstance(result, GuestTimeout) and limit_s < min(allowed_s, self._program.limits.timeout_s):
+            self.last_duration_s = time.perf_counter() - began
             return None
-        outcome = self._outcome(request, result, False)
+        outcome = self._outcome(request, result, borrow)
+        duration_s = time.perf_counter() - began
+        self.last_duration_s = request.run_s = duration_s  # after the outcome: a long call lets other threads run
         self._metrics.observe_batch(self._name, 1, request.rows)
         self._metrics.observe_wait(self._name, began - request.since)
         self._count([request], [outcome], began, duration_s)

@@ -6,11 +6,13 @@ their regions, by the thread that runs the guest. All others are copied before t
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 from ..codec import ParsedRequest
+from ..loop_calls import OnWait
 from ..memory_budget import MemoryBudget
 from ..request_errors import memory_exhausted, request_too_large
 from ..scheduling import Outputs
@@ -18,6 +20,8 @@ from ..served_model import ServedModel
 from .region_call import RegionCall
 from .region_registry import RegionRegistry
 
+TRIED_BYTES = 2 << 20
+"""Maximum size of inputs that `try_run` reads."""
 InThread = Callable[..., Awaitable[Any]]
 
 
@@ -36,6 +40,24 @@ class RegionRunner:
             results = await model.run(prepared)
             del prepared
             return call.finish(results) if call.writes_quickly(results) else await in_thread(call.finish, results)
+
+    def run_blocking(
+        self, model: ServedModel, request: ParsedRequest, loop: asyncio.AbstractEventLoop, on_wait: OnWait
+    ) -> Outputs:
+        """The same for the calling thread, which waits and makes the copies; see `ServedModel.run_blocking`."""
+        with self._call(model, request) as call:
+            return call.finish(model.run_blocking(call.prepared(), loop, on_wait))
+
+    def try_run(self, model: ServedModel, request: ParsedRequest) -> Outputs | None:
+        """The same, if the outputs can be computed in this thread in a fraction of a millisecond; None otherwise."""
+        if (
+            not model.copies_inputs_once
+            or sum(each.place.size for each in request.region_inputs.values()) > TRIED_BYTES
+        ):
+            return None
+        with self._call(model, request) as call:
+            results = model.try_run(call.prepared())
+            return None if results is None else call.finish(results)
 
     @contextlib.contextmanager
     def _call(self, model: ServedModel, request: ParsedRequest) -> Iterator[RegionCall]:
