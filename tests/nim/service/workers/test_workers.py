@@ -100,7 +100,7 @@ def test_requests_over_http_and_grpc_reach_both_workers_and_are_counted_together
     before = service.client.metric("wasm_service_requests_total")
     for _ in range(20):
         assert service.client.send(INFER, body(1.0))[0] == 200
-    service._until(lambda: serving_workers(service, 20) == {1, 2})
+    service._until(lambda: len(serving_workers(service, 20)) == 2)
     tensor = grpc_client.InferInput("x", [1, 1], "FP32")
     tensor.set_data_from_numpy(np.array([[1]], np.float32))
     for number in range(20):
@@ -189,9 +189,12 @@ def test_requests_continue_while_a_killed_worker_is_restarted(service: Service) 
     assert max(clients.resets) <= 1
     assert service.client.metric("wasm_service_worker_restarts_total") == restarts + 1
     assert "worker 2 ended with signal 9" in service.text()
-    for _ in range(10):
+
+    def both_serve() -> bool:  # the new one listens a little later than it is ready
         service.client.send(INFER, body(1.0))
-    service._until(lambda: serving_workers(service, 10) == {1, 2})
+        return serving_workers(service, 10) == {1, 2}
+
+    service._until(both_serve)
 
 
 def test_a_worker_that_does_not_respond_delays_metrics_only(service: Service) -> None:
