@@ -22,6 +22,7 @@ from portalis.nim.service.shared_memory import RegionRegistry, RegionRunner
 from portalis.nim.service.shared_memory.output_transfer import OutputTransfer
 from portalis.nim.service.shared_memory.region import MAPPED_BYTES
 from portalis.nim.service.shared_memory.region_call import INLINE_BYTES
+from portalis.nim.service.shared_memory.region_runner import TRIED_BYTES
 
 from .shared_objects import SharedObject, shared_object
 
@@ -136,6 +137,41 @@ def test_tensors_of_modules_are_copied_without_a_buffer(
     assert target.read()[MAX_BYTES : MAX_BYTES + size] == data
     assert outputs["y"].shape == (size,) and outputs["y"].dtype == np.uint8  # the response has no data
     assert used == [0]
+
+
+def test_a_thread_that_waits_makes_the_copies(runner: RegionRunner, target: SharedObject) -> None:
+    class Blocking(InPlace):
+        def run_blocking(self, request: ParsedRequest, loop: object, on_wait: object) -> dict[str, np.ndarray]:
+            return asyncio.run(self.run(request))
+
+    for size in (8, MAX_BYTES):
+        data = np.random.default_rng(size).bytes(size)
+        target.write(data)
+        outputs = runner.run_blocking(Blocking(lambda: None), request(size, size), None, None)  # type: ignore[arg-type]
+        assert outputs["y"].shape == (size,) and target.read()[MAX_BYTES : MAX_BYTES + size] == data
+
+
+def test_requests_are_tried_without_waiting(runner: RegionRunner, target: SharedObject) -> None:
+    class Idle(InPlace):
+        def try_run(self, request: ParsedRequest) -> dict[str, np.ndarray] | None:
+            return asyncio.run(self.run(request))
+
+    class Busy(Idle):
+        def try_run(self, request: ParsedRequest) -> None:
+            return None
+
+    for size in (8, MAPPED_BYTES):
+        data = np.random.default_rng(size).bytes(size)
+        target.write(data)
+        assert runner.try_run(Busy(lambda: None), request(size, size)) is None
+        assert runner.try_run(Echo(lambda: pytest.fail("it waits")), request(size, size)) is None
+        outputs = runner.try_run(Idle(lambda: None), request(size, size))
+        assert outputs is not None and outputs["y"].shape == (size,)
+        assert target.read()[MAX_BYTES : MAX_BYTES + size] == data
+    large = request(TRIED_BYTES + 1, TRIED_BYTES + 1)
+    assert runner.try_run(Idle(lambda: pytest.fail("it is large")), large) is None
+    with pytest.raises(RequestError, match="should be at least 8 bytes"):
+        runner.try_run(Idle(lambda: None), request(8, 7))
 
 
 @pytest.mark.parametrize("left", [0, mmap.PAGESIZE, MAX_BYTES - 1])
