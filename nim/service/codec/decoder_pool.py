@@ -159,7 +159,7 @@ class _Process:
         one_thread = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
         self._process = subprocess.Popen(
             [sys.executable, "-m", f"{package}.decoder_process", str(self._memory_bytes)],
-            env={**os.environ, **one_thread, "PYTHONPATH": paths},
+            env={**os.environ, **one_thread, "PYTHONPATH": paths, "PYTHONSAFEPATH": "1"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
