@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -61,9 +61,13 @@ class CallHandlers:
         return self.blocking(path, answer, read, pool)
 
     def blocking(
-        self, path: str, answer: Callable[[Any, Any], bytes], read: Reader, pool: ThreadPoolExecutor | None = None
+        self, path: str, answer: Callable[[Any, Any], bytes], read: Reader, pool: Any = None
     ) -> grpc.RpcMethodHandler:
         """The same for a method that `answer` implements, which can block. `read` must not raise."""
+        return grpc.unary_unary_rpc_method_handler(_in_pool(self.behavior(path, answer, read), pool))
+
+    def behavior(self, path: str, answer: Callable[[Any, Any], bytes], read: Reader) -> Callable[[bytes, Any], bytes]:
+        """The implementation of such a method, which gets the bytes of the request and the call's context."""
 
         def call(data: bytes, context: Any) -> bytes:
             began, status, model = time.perf_counter(), grpc.StatusCode.CANCELLED, ""
@@ -88,7 +92,7 @@ class CallHandlers:
                 log_call(path, model, status, time.perf_counter() - began)
             raise AssertionError  # `abort` raises
 
-        return grpc.unary_unary_rpc_method_handler(_in_pool(call, pool))
+        return call
 
     def stream(
         self, path: str, responses: Callable[[Iterator[bytes], Any], Iterator[bytes]], pool: ThreadPoolExecutor
@@ -116,7 +120,7 @@ class CallHandlers:
         return wait_for(coroutine, self._service.loop, context.add_callback)
 
 
-def _in_pool(call: Any, pool: ThreadPoolExecutor | None) -> Any:
+def _in_pool(call: Any, pool: Any) -> Any:
     """`call`, marked for gRPC to run in `pool`."""
     if pool is not None:
         call.experimental_thread_pool = pool
@@ -125,7 +129,12 @@ def _in_pool(call: Any, pool: ThreadPoolExecutor | None) -> Any:
 
 def client_id(context: Any) -> str | bytes:
     """The request id that the client sent in the metadata of its call, "" without one."""
-    return next((value for key, value in context.invocation_metadata() or () if key == "x-request-id"), "")
+    return metadata_id(context.invocation_metadata())
+
+
+def metadata_id(metadata: Iterable[tuple[str, str | bytes]] | None) -> str | bytes:
+    """The request id in the metadata of a call, "" without one."""
+    return next((value for key, value in metadata or () if key == "x-request-id"), "")
 
 
 def _details(message: str) -> str:

@@ -22,10 +22,12 @@ from ..service import Service
 from ..settings import ServiceSettings
 from .call_handlers import CallHandlers
 from .control_methods import ControlMethods
+from .direct_calls import DirectCalls
 from .handler_threads import HandlerThreads
 from .inference_stream import MAX_OPEN_STREAMS
 from .methods import HEALTH, HEALTH_FORMS, INFERENCE, READ_INFER, HealthMethods, InferenceMethods
 from .region_methods import RegionMethods
+from .request_pool import RequestPool
 from .settings_methods import SettingsMethods
 
 MAX_IDLE_MS, MAX_STREAMS = 60_000, 256
@@ -53,7 +55,7 @@ class GrpcServer:
             ThreadPoolExecutor(MAX_OPEN_STREAMS + _SPARE_THREADS, "gRPC stream"),
         )
         server = grpc.server(self._threads, options=_options(self._service.settings))
-        server.add_generic_rpc_handlers(_handlers(self._service, self._inference, *self._pools))
+        server.add_generic_rpc_handlers(_handlers(self._service, self._inference, self._threads, *self._pools))
         try:
             server.add_insecure_port(self._address)
         except RuntimeError:
@@ -103,7 +105,11 @@ def _options(settings: ServiceSettings) -> list[tuple[str, int]]:
 
 
 def _handlers(
-    service: Service, inference: InferenceMethods, probes: ThreadPoolExecutor, streams: ThreadPoolExecutor
+    service: Service,
+    inference: InferenceMethods,
+    threads: HandlerThreads,
+    probes: ThreadPoolExecutor,
+    streams: ThreadPoolExecutor,
 ) -> list[grpc.GenericRpcHandler]:
     """The methods of the inference protocol, and of the standard health service. gRPC itself answers UNIMPLEMENTED to
     all others."""
@@ -126,7 +132,9 @@ def _handlers(
         for name, inner in unary.items()
     }
     infer, stream = "ModelInfer", "ModelStreamInfer"
-    methods[infer] = calls.blocking(f"/{INFERENCE}/{infer}", inference.model_infer, READ_INFER)
+    path = f"/{INFERENCE}/{infer}"
+    pool = RequestPool(threads, DirectCalls(service, inference, calls, path).answer)
+    methods[infer] = calls.blocking(path, inference.model_infer, READ_INFER, pool)
     methods[stream] = calls.stream(f"/{INFERENCE}/{stream}", inference.model_stream_infer, streams)
     check = calls.unary(f"/{HEALTH}/Check", HealthMethods(service).check, *HEALTH_FORMS, probes)
     return [

@@ -36,6 +36,7 @@ from ..served_model import ServedModel
 from ..service import Service
 from ..triton_config import model_config
 from .inference_stream import MAX_OPEN_STREAMS, InferenceStream
+from .request_pool import MAX_LEFT_S
 
 INFERENCE = "inference.GRPCInferenceService"
 HEALTH = "grpc.health.v1.Health"
@@ -47,7 +48,6 @@ HEALTH_FORMS = (decompressing_reader(message_reader(StringValue)), Int32Value.Se
 """The functions that read a request of the health service, and write its response."""
 READ_INFER = decompressing_reader(infer_reader())
 """Reads a request of ModelInfer or ModelStreamInfer."""
-_MAX_LEFT_S = 1e9  # gRPC has a time for calls without a deadline too
 
 
 class InferenceMethods:
@@ -130,8 +130,12 @@ class InferenceMethods:
                 raise request_cancelled()
             if not parsed.has_classes and is_small(parsed.response_arrays(outputs).values()):
                 return encode_bytes(model.name, model.version, parsed, outputs)
-            response = self._encode(model, parsed, outputs, serialized=True)
-            return _serialized(wait_for(response, self._service.loop, context.add_callback))
+            return self.encode(model, parsed, outputs, context)
+
+    def encode(self, model: ServedModel, request: ParsedRequest, outputs: Outputs, context: Any) -> bytes:
+        """The serialized response of any size and form; the calling thread waits for it."""
+        response = self._encode(model, request, outputs, serialized=True)
+        return _serialized(wait_for(response, self._service.loop, context.add_callback))
 
     def model_stream_infer(self, requests: Iterator[bytes], context: Any) -> Iterator[bytes]:
         """Run a model on each request of a stream, several concurrently, and yield the serialized responses in the
@@ -255,7 +259,7 @@ def _serialized(response: Any) -> bytes:
 def time_left_s(context: Any) -> float | None:
     """Seconds until the deadline of a call; None if it has no deadline."""
     left_s: float = context.time_remaining()
-    return left_s if left_s < _MAX_LEFT_S else None
+    return left_s if left_s < MAX_LEFT_S else None
 
 
 def _from_json(document: dict[str, Any], message: Any) -> Any:

@@ -30,6 +30,14 @@ SLOW = """(module (func (export "slow") (param $x f32) (result f32) (local $i i3
     (local.set $i (i32.add (local.get $i) (i32.const 1)))
     (br_if $again (i32.lt_u (local.get $i) (i32.const 20000000))))
   (f32.add (local.get $x) (f32.const 1))))"""
+# 50 million iterations for inputs above 100, a trap for negative ones
+MOODY = """(module (func (export "moody") (param $x f32) (result f32) (local $i i32)
+  (if (f32.lt (local.get $x) (f32.const 0)) (then (unreachable)))
+  (if (f32.gt (local.get $x) (f32.const 100)) (then
+    (loop $again
+      (local.set $i (i32.add (local.get $i) (i32.const 1)))
+      (br_if $again (i32.lt_u (local.get $i) (i32.const 50000000))))))
+  (f32.add (local.get $x) (f32.const 1))))"""
 SPIN = '(module (func (export "spin") (param $x f32) (result f32) (loop br 0) (f32.const 0)))'
 
 

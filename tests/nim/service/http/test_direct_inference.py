@@ -15,19 +15,12 @@ import wasmtime
 from prometheus_client.parser import text_string_to_metric_families
 
 from portalis.nim.service.http.direct_inference import DirectInference
+from tests.nim.service.process import MOODY
 from tests.nim.service.serving import Client, serving
 from tests.running import waiting
 
 pytestmark = pytest.mark.service
 
-# 50 million iterations for inputs above 100, a trap for negative ones
-MOODY = """(module (func (export "moody") (param $x f32) (result f32) (local $i i32)
-  (if (f32.lt (local.get $x) (f32.const 0)) (then (unreachable)))
-  (if (f32.gt (local.get $x) (f32.const 100)) (then
-    (loop $again
-      (local.set $i (i32.add (local.get $i) (i32.const 1)))
-      (br_if $again (i32.lt_u (local.get $i) (i32.const 50000000))))))
-  (f32.add (local.get $x) (f32.const 1))))"""
 V1, V2 = "/v1/models/moody/infer", "/v2/models/moody/infer"
 _VARYING = re.compile(rb"(date|x-request-id|connection): [^\r]*\r\n")
 
