@@ -95,7 +95,7 @@ def test_models_that_come_and_go_leave_no_process_and_no_shared_memory(
 ) -> None:
     model = reloading.Model(server.repositories[0], f"{engine}_passing", engine)
     assert list(reloading.come_and_go(server, model, cycles))[-1] == cycles
-    assert series(server, model.name) == set()
+    until(lambda: series(server, model.name) == set(), lambda: series(server, model.name))
 
 
 def test_a_native_model_that_is_unloaded_while_it_answers_ends_with_its_last_answer(server: TritonServer) -> None:

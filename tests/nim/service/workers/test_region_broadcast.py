@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -18,11 +18,26 @@ from portalis.nim.service.workers.region_broadcast import RegionBroadcast
 from portalis.nim.service.workers.worker import Worker
 from tests.nim.service.shared_memory.shared_objects import SharedObject, shared_object
 
+Registries = Callable[[int], RegionRegistry]
+
 
 @pytest.fixture
 def key() -> Iterator[SharedObject]:
     with shared_object(8) as found:
         yield found
+
+
+@pytest.fixture
+def registry() -> Iterator[Registries]:
+    """Creates registries, which are closed at the end."""
+    with contextlib.ExitStack() as stack:
+
+        def create(max_regions: int) -> RegionRegistry:
+            created = RegionRegistry(max_regions)
+            stack.callback(created.close)
+            return created
+
+        yield create
 
 
 @contextlib.contextmanager
@@ -55,8 +70,10 @@ def _names(registry: RegionRegistry) -> list[str]:
     return [each.name for each in registry.status()]
 
 
-def test_a_registration_that_fails_in_one_worker_is_undone_in_the_others(key: SharedObject) -> None:
-    first, second = RegionRegistry(4), RegionRegistry(1)
+def test_a_registration_that_fails_in_one_worker_is_undone_in_the_others(
+    key: SharedObject, registry: Registries
+) -> None:
+    first, second = registry(4), registry(1)
     with workers(first, second) as found:
         results, broadcast = _perform(found, ["register", "a", key.key, 0, 8], ["register", "b", key.key, 0, 8])
     assert results[0] == {"error": None}
@@ -65,8 +82,8 @@ def test_a_registration_that_fails_in_one_worker_is_undone_in_the_others(key: Sh
     assert list(broadcast.regions) == ["a"]
 
 
-def test_a_region_in_use_in_one_worker_stays_registered_in_all(key: SharedObject) -> None:
-    first, second = RegionRegistry(4), RegionRegistry(4)
+def test_a_region_in_use_in_one_worker_stays_registered_in_all(key: SharedObject, registry: Registries) -> None:
+    first, second = registry(4), registry(4)
     register = ["register", "a", key.key, 0, 8], ["register", "b", key.key, 0, 8]
     with workers(first, second) as found:
         _perform(found, *register)
@@ -84,8 +101,8 @@ def test_a_region_in_use_in_one_worker_stays_registered_in_all(key: SharedObject
         assert _names(first) == _names(second) == ["a"]
 
 
-def test_a_worker_that_ends_during_a_change_does_not_fail_it(key: SharedObject) -> None:
-    first, second = RegionRegistry(4), RegionRegistry(4)
+def test_a_worker_that_ends_during_a_change_does_not_fail_it(key: SharedObject, registry: Registries) -> None:
+    first, second = registry(4), registry(4)
     with workers(first, second) as found:
         found[0].channel.close()
         results, _ = _perform(found, ["register", "a", key.key, 0, 8])
